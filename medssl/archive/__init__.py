@@ -1,0 +1,1 @@
+"""From unsorted files to store rows: find, read, group, judge, pseudonymise, write."""

@@ -1,0 +1,1 @@
+"""Checks of a study, one small file a family, and the verdict."""

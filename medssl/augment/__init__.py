@@ -1,0 +1,1 @@
+"""From store rows to augmented batches: one interpolation, then intensity on the whole batch."""

@@ -1,0 +1,43 @@
+"""`medssl`: the list of commands, and how errors end.
+
+Nothing heavy is imported here or at the top of a command's file: `medssl --help` must answer at
+once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from medssl.errors import MedsslError
+
+app = typer.Typer(
+    name="medssl",
+    help="Self-supervised pretraining for 3D medical images: from an unsorted archive to an "
+    "audited claim of saved labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; a MedsslError ends in one line on stderr and its exit code."""
+    try:
+        app()
+    except MedsslError as error:
+        _end(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _end("stopped; run the same command again to resume", 130)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _end("the disk is full; free some space and run the same command again", 2)
+        raise
+
+
+def _end(message: str, code: int) -> None:
+    print(f"medssl: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The label-efficiency study: plan, subsets, grid, statistics, curve."""

@@ -1,0 +1,52 @@
+"""The errors that medssl raises on purpose.
+
+A fault of the user's input or set-up raises a `MedsslError`; its message says what is wrong,
+where, and what to do next, and never holds a patient's name, identifier or source path. The
+command line prints the message on one line and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class MedsslError(Exception):
+    """Something that the user can put right."""
+
+    exit_code = 2
+
+
+class ConfigError(MedsslError):
+    """A configuration file or override that cannot be used."""
+
+
+class StoreError(MedsslError):
+    """A store that is missing, half-made, or of another schema version."""
+
+
+class KeyFileError(MedsslError):
+    """The secret key is missing, too short, or readable by others."""
+
+
+class GeometryError(MedsslError):
+    """An affine, spacing or grid that does not describe a volume in space."""
+
+
+class CodecError(MedsslError):
+    """A decoder that is not installed; the message names the package."""
+
+
+class CheckpointError(MedsslError):
+    """A checkpoint that is missing, damaged, or does not fit the network."""
+
+
+class TrainingError(MedsslError):
+    """Training that cannot go on: no data, a loss that is not finite, a full disk."""
+
+
+class StudyError(MedsslError):
+    """A label-efficiency study whose plan, data or files do not allow the step asked for."""
+
+
+class JudgedAndFailed(MedsslError):
+    """The work was done and its result is a failure, such as rejected input under --strict."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""A synthetic hospital archive with known labels."""

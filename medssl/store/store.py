@@ -1,0 +1,154 @@
+"""Opening a store and reading from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medssl.errors import StoreError
+from medssl.store import schema
+from medssl.store.voxels import Rescale, read_stored, read_values
+from medssl.volume import Array, Box, Volume
+
+
+def open_store(path: Path | str) -> Store:
+    """Open a store for reading.
+
+    Raises:
+        StoreError: nothing is there, it is no store, or it has another schema version.
+    """
+    root = Path(path)
+    described = root / "store.json"
+    if not described.is_file():
+        raise StoreError(f"no store at {root}: medssl ingest ARCHIVE --out {root} makes one")
+    try:
+        about = json.loads(described.read_text(encoding="utf-8"))
+        version = about["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{described} is damaged; ingest the archive again") from error
+    if version != schema.SCHEMA_VERSION:
+        raise StoreError(
+            f"{root} has store schema {version}, this medssl reads {schema.SCHEMA_VERSION}; "
+            "ingest the archive again, or use the medssl that made it"
+        )
+    return Store(root, about)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of volumes, one manifest row each. Made by `open_store`."""
+
+    root: Path
+    about: dict[str, Any]
+
+    @property
+    def key_id(self) -> str:
+        """Which secret made the keys; stores of different keys cannot be compared."""
+        return str(self.about["key_id"])
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row for each volume, in the order of volume_uid, indexed by it."""
+        frame = self._read_parts("manifest", schema.MANIFEST)
+        return frame.sort_values("volume_uid").set_index("volume_uid", drop=False)
+
+    @cached_property
+    def instances(self) -> pd.DataFrame:
+        return self._read_parts("instances", schema.INSTANCES)
+
+    @cached_property
+    def rejected(self) -> pd.DataFrame:
+        return self._read_parts("rejected", schema.REJECTED)
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        return self._read_parts("labels", schema.LABELS)
+
+    def row(self, volume_uid: str) -> pd.Series[Any]:
+        """The manifest row of one volume."""
+        try:
+            return self.manifest.iloc[int(self.manifest.index.get_loc(volume_uid))]
+        except KeyError:
+            raise StoreError(f"the store has no volume {volume_uid}") from None
+
+    def affine(self, volume_uid: str) -> npt.NDArray[np.float64]:
+        """4x4, voxel index to RAS millimetres."""
+        return affine_of(self.row(volume_uid))
+
+    def read(self, volume_uid: str) -> Volume:
+        """The whole volume as float32 values in its own units, (D, H, W)."""
+        row = self.row(volume_uid)
+        values = read_values(self.root / str(row["path"]))
+        return Volume(values, affine_of(row), row["modality"], row["units"])
+
+    def read_stored(self, volume_uid: str, box: Box | None = None) -> tuple[Array, Rescale]:
+        """The stored integers of a box, and how they become values."""
+        return read_stored(self.root / str(self.row(volume_uid)["path"]), box)
+
+    def patch(self, volume_uid: str, box: Box) -> Volume:
+        """The float32 values of a box (start, stop along each axis), at its place in space."""
+        row = self.row(volume_uid)
+        values = read_values(self.root / str(row["path"]), box)
+        shift = affine_of(row)
+        shift[:3, 3] += shift[:3, :3] @ np.array([start for start, _ in box], dtype=float)
+        return Volume(values, shift, row["modality"], row["units"])
+
+    def class_labels(self, name: str) -> pd.Series[str]:
+        """The class of each labelled volume, as text, indexed by volume_uid.
+
+        Raises:
+            StoreError: no volume has a label of this name; the message lists those there are.
+        """
+        rows = self.labels[(self.labels["kind"] == "class") & (self.labels["name"] == name)]
+        if rows.empty:
+            classes = self.labels.loc[self.labels["kind"] == "class", "name"]
+            there = ", ".join(sorted(classes.unique())) or "none"
+            raise StoreError(f"the store has no class label {name}; there are: {there}")
+        return rows.set_index("volume_uid")["value"]
+
+    def mask_labels(self, name: str = "mask") -> pd.Series[str]:
+        """Path inside the store of each labelled volume's mask, indexed by volume_uid."""
+        rows = self.labels[(self.labels["kind"] == "mask") & (self.labels["name"] == name)]
+        return rows.set_index("volume_uid")["path"]
+
+    def split_labels(self) -> pd.Series[str]:
+        """The split that --cases gave, indexed by volume_uid; empty where it gave none."""
+        rows = self.labels[self.labels["kind"] == "split"]
+        return rows.set_index("volume_uid")["value"]
+
+    def read_label(self, volume_uid: str, name: str = "mask") -> Volume:
+        """A mask on its image's own grid, (D, H, W), in its stored integer type."""
+        paths = self.mask_labels(name)
+        if volume_uid not in paths.index:
+            raise StoreError(f"volume {volume_uid} has no mask named {name}")
+        stored, _ = read_stored(self.root / str(paths[volume_uid]))
+        row = self.row(volume_uid)
+        return Volume(stored, affine_of(row), row["modality"], "arbitrary")
+
+    def _read_parts(self, folder: str, columns: pa.Schema) -> pd.DataFrame:
+        parts = sorted((self.root / folder).glob("*.parquet"))
+        try:
+            tables = [pq.read_table(part, schema=columns) for part in parts]
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"{self.root / folder}: a part file is damaged") from error
+        table = pa.concat_tables(tables) if tables else columns.empty_table()
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+
+def affine_of(row: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    """The 4x4 affine of a manifest row."""
+    affine = np.eye(4)
+    for r in range(3):
+        for c in range(4):
+            affine[r, c] = row[f"affine_{r}{c}"]
+    return affine

@@ -1,0 +1,99 @@
+"""Voxels on disk: the scan's own integers in a Blosc2 n-d array, with slope and intercept.
+
+Value = stored * slope + intercept, slope and intercept being one number each, or one for each slice
+along the first axis (PET). Reading gives the float32 of the float64 product.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medssl.errors import StoreError
+from medssl.volume import Array, Box
+
+_BLOCK_EDGE = 32
+_CHUNK_EDGE = 64
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """How stored numbers become values; arrays hold one number for each slice of axis 0."""
+
+    slope: float | npt.NDArray[np.float64] = 1.0
+    intercept: float | npt.NDArray[np.float64] = 0.0
+
+    def apply(self, stored: Array, first_slice: int = 0) -> npt.NDArray[np.float32]:
+        """Values as float32 of the float64 product; `stored` starts at slice `first_slice`."""
+        values = stored.astype(np.float64)
+        for factor, operation in ((self.slope, np.multiply), (self.intercept, np.add)):
+            operand = np.asarray(factor, dtype=np.float64)
+            if operand.ndim:
+                operand = operand[first_slice : first_slice + stored.shape[0], None, None]
+            operation(values, operand, out=values)
+        return values.astype(np.float32)
+
+    @property
+    def by_slice(self) -> bool:
+        return bool(np.ndim(self.slope) or np.ndim(self.intercept))
+
+
+def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> None:
+    """Write (D, H, W) integers or float32 atomically: a reader never sees half a file."""
+    import blosc2
+
+    rescale = rescale or Rescale()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        array = blosc2.asarray(
+            np.ascontiguousarray(stored),
+            urlpath=str(partial),
+            mode="w",
+            chunks=tuple(min(_CHUNK_EDGE, n) for n in stored.shape),
+            blocks=tuple(min(_BLOCK_EDGE, n) for n in stored.shape),
+            cparams={"codec": blosc2.Codec.LZ4, "clevel": 5, "nthreads": 1},
+        )
+        array.schunk.vlmeta["slope"] = np.asarray(rescale.slope, dtype=np.float64).tolist()
+        array.schunk.vlmeta["intercept"] = np.asarray(rescale.intercept, dtype=np.float64).tolist()
+        del array
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_stored(path: Path, box: Box | None = None) -> tuple[Array, Rescale]:
+    """The stored numbers of `box` (the whole array by default) and how they become values."""
+    array = _open(path)
+    region = tuple(slice(start, stop) for start, stop in box) if box else tuple([slice(None)] * 3)
+    meta = array.schunk.vlmeta
+    rescale = Rescale(_number_or_array(meta["slope"]), _number_or_array(meta["intercept"]))
+    return np.asarray(array[region]), rescale
+
+
+def read_values(path: Path, box: Box | None = None) -> npt.NDArray[np.float32]:
+    """The values of `box` as float32, in the units that the manifest states."""
+    stored, rescale = read_stored(path, box)
+    return rescale.apply(stored, first_slice=box[0][0] if box else 0)
+
+
+def _open(path: Path) -> Any:
+    import blosc2
+
+    try:
+        return blosc2.open(str(path), mode="r")
+    except Exception as error:
+        raise StoreError(
+            f"voxels {path.parent.name}/{path.name} are missing or damaged; ingest again"
+        ) from error
+
+
+def _number_or_array(value: Any) -> float | npt.NDArray[np.float64]:
+    return np.asarray(value, dtype=np.float64) if isinstance(value, list) else float(value)
