@@ -76,7 +76,8 @@ class Store:
     def row(self, volume_uid: str) -> pd.Series[Any]:
         """The manifest row of one volume."""
         try:
-            return self.manifest.iloc[int(self.manifest.index.get_loc(volume_uid))]
+            position: Any = self.manifest.index.get_loc(volume_uid)
+            return self.manifest.iloc[position]  # type: ignore[no-any-return]
         except KeyError:
             raise StoreError(f"the store has no volume {volume_uid}") from None
 
