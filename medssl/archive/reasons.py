@@ -1,0 +1,222 @@
+"""Every way in which a file, a series or a label can end, but for EXACT.
+
+A code is written into the store (`corrections` of a manifest row, `reason_code` of a row in
+`rejected/`), so a code once given keeps its meaning. `docs/reference/reason-codes.md` is made from
+this file by `python -m medssl.archive.reason_codes`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+Group = Literal["corrected", "quarantined", "not an image", "unpaired", "failed"]
+
+
+class Reason(StrEnum):
+    """An outcome code; `text` says what it means and what to do, `group` how it ends.
+
+    corrected: taken, with the correction named. quarantined: not taken, since it could not be read
+    beyond doubt. not an image: a readable file that is no scan. unpaired: a label or an image whose
+    partner is missing. failed: the reading itself broke down.
+    """
+
+    text: str
+    group: Group
+
+    def __new__(cls, code: str, group: Group, text: str) -> Reason:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.group = group
+        member.text = text
+        return member
+
+    # --- any format: values ---------------------------------------------------------------------
+    NAN_MASKED = (
+        "NAN_MASKED",
+        "corrected",
+        "Voxels that were NaN or infinite have the smallest finite value of the volume. "
+        "Nothing to do, unless the number of such voxels is large.",
+    )
+    CONSTANT_VOLUME = (
+        "CONSTANT_VOLUME",
+        "quarantined",
+        "Every voxel has the same value. Export the scan again.",
+    )
+    NO_FINITE_VOXEL = (
+        "NO_FINITE_VOXEL",
+        "quarantined",
+        "Every voxel is NaN or infinite. Export the scan again.",
+    )
+    CT_OUT_OF_RANGE = (
+        "CT_OUT_OF_RANGE",
+        "quarantined",
+        "A CT in Hounsfield units has values far outside -1024 to 3071. Check the rescale slope and "
+        "intercept, or state other units in the cases file.",
+    )
+
+    # --- any format: reading --------------------------------------------------------------------
+    EMPTY_FILE = (
+        "EMPTY_FILE",
+        "failed",
+        "The file has no bytes. Copy it again.",
+    )
+    UNREADABLE_FILE = (
+        "UNREADABLE_FILE",
+        "failed",
+        "The operating system could not read the file. Check its permissions and the disk.",
+    )
+    CHANGED_WHILE_READ = (
+        "CHANGED_WHILE_READ",
+        "failed",
+        "The file changed or vanished during the run. Run again when the archive is at rest.",
+    )
+    UNKNOWN_FORMAT = (
+        "UNKNOWN_FORMAT",
+        "not an image",
+        "Neither DICOM nor NIfTI by its content. Convert it, or ignore it.",
+    )
+    ARCHIVE_FILE = (
+        "ARCHIVE_FILE",
+        "not an image",
+        "A zip or tar file; these are not opened. Unpack it beside the others and run again.",
+    )
+    SIDE_FILE = (
+        "SIDE_FILE",
+        "not an image",
+        "A table, text or JSON file beside the scans. Nothing to do.",
+    )
+    TOO_LARGE = (
+        "TOO_LARGE",
+        "quarantined",
+        "The header asks for more voxels than max_voxels allows. Raise it if the scan is real.",
+    )
+    WORKER_DIED = (
+        "WORKER_DIED",
+        "failed",
+        "The process that read this series crashed. The data are probably corrupt; export again.",
+    )
+    WORKER_OUT_OF_MEMORY = (
+        "WORKER_OUT_OF_MEMORY",
+        "failed",
+        "Reading this series took more memory than max_memory_gb. Raise it if the scan is real.",
+    )
+    WORKER_TIMED_OUT = (
+        "WORKER_TIMED_OUT",
+        "failed",
+        "Reading this series took longer than time_limit_s. Raise it if the scan is real.",
+    )
+    INTERNAL_ERROR = (
+        "INTERNAL_ERROR",
+        "failed",
+        "medssl met something it does not know; the detail names the error. Please report it.",
+    )
+
+    # --- NIfTI ----------------------------------------------------------------------------------
+    NIFTI_HEADER_INVALID = (
+        "NIFTI_HEADER_INVALID",
+        "quarantined",
+        "The NIfTI header contradicts itself: dimensions, data type or offset. Convert again.",
+    )
+    NIFTI_TRUNCATED = (
+        "NIFTI_TRUNCATED",
+        "quarantined",
+        "The file ends before the last voxel. Copy or convert it again.",
+    )
+    NIFTI_TRAILING_BYTES = (
+        "NIFTI_TRAILING_BYTES",
+        "corrected",
+        "Bytes after the last voxel were ignored. Nothing to do.",
+    )
+    NIFTI_CRC_WRONG = (
+        "NIFTI_CRC_WRONG",
+        "quarantined",
+        "The compressed data are damaged: their checksum is wrong. Copy the file again.",
+    )
+    NIFTI_PAIR_INCOMPLETE = (
+        "NIFTI_PAIR_INCOMPLETE",
+        "quarantined",
+        "A .hdr without its .img, or the other way round. Put both in one folder.",
+    )
+    AFFINE_INVALID = (
+        "AFFINE_INVALID",
+        "quarantined",
+        "The affine is singular, not finite, or all zero though its code is set. Convert again.",
+    )
+    AFFINE_UNSTATED = (
+        "AFFINE_UNSTATED",
+        "corrected",
+        "Neither sform nor qform is set, so left and right are not known for certain; the voxel "
+        "sizes were used, with the axes as NIfTI readers take them.",
+    )
+    AFFINE_FORMS_DISAGREE = (
+        "AFFINE_FORMS_DISAGREE",
+        "corrected",
+        "sform and qform differ by more than 1 mm at a corner; the sform was used.",
+    )
+    AFFINE_FORMS_CONFLICT = (
+        "AFFINE_FORMS_CONFLICT",
+        "quarantined",
+        "sform and qform carry the same code and differ by more than a voxel. Convert again from "
+        "the original, or set the code of the wrong one to 0.",
+    )
+    SCALE_IGNORED = (
+        "SCALE_IGNORED",
+        "corrected",
+        "scl_slope or scl_inter is not finite; the stored numbers were taken unscaled, as the "
+        "format's readers do.",
+    )
+    NOT_SCALAR = (
+        "NOT_SCALAR",
+        "not an image",
+        "RGB, complex or vector voxels. A scan has one number a voxel.",
+    )
+    NOT_THREE_D = (
+        "NOT_THREE_D",
+        "not an image",
+        "A single slice, or five dimensions and more. Volumes of three dimensions are taken, and "
+        "four are split over time.",
+    )
+    TOO_FEW_SLICES = (
+        "TOO_FEW_SLICES",
+        "not an image",
+        "Fewer slices along one axis than min_slices. Nothing to do for scouts and single slices.",
+    )
+
+    # --- labels ---------------------------------------------------------------------------------
+    IMAGE_WITHOUT_LABEL = (
+        "IMAGE_WITHOUT_LABEL",
+        "unpaired",
+        "The image was taken, but has no label although its folder has labels for others.",
+    )
+    LABEL_WITHOUT_IMAGE = (
+        "LABEL_WITHOUT_IMAGE",
+        "unpaired",
+        "A label whose image is not there or was rejected. Add the image, or rename the label.",
+    )
+    LABEL_AMBIGUOUS = (
+        "LABEL_AMBIGUOUS",
+        "unpaired",
+        "Two images have the name that this label asks for, so it was given to neither.",
+    )
+    LABEL_RESAMPLED = (
+        "LABEL_RESAMPLED",
+        "corrected",
+        "The mask lay on another grid in the same space and was taken to the image's grid by the "
+        "nearest voxel.",
+    )
+    LABEL_GRID_MISMATCH = (
+        "LABEL_GRID_MISMATCH",
+        "quarantined",
+        "The mask does not cover the image, or not the same place. Export it from the image again.",
+    )
+    LABEL_NOT_INTEGER = (
+        "LABEL_NOT_INTEGER",
+        "quarantined",
+        "A mask holds whole numbers from 0 to 255; this one has others.",
+    )
+    LABEL_EMPTY = (
+        "LABEL_EMPTY",
+        "quarantined",
+        "The mask holds nothing but background. If that is meant, set labels.allow_empty.",
+    )

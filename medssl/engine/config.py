@@ -1,0 +1,73 @@
+"""Configuration of the step loop and of pretraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from medssl.augment.config import AugmentConfig
+from medssl.config import Config
+from medssl.methods.config import MethodConfig
+from medssl.models.config import ModelConfig
+
+
+class OptimConfig(Config):
+    """AdamW with linear warm-up and cosine decay."""
+
+    lr: float = Field(3e-4, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(0.05, ge=0, description="Decay of weight matrices and kernels.")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's two averaging rates.")
+    warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up from zero.")
+    final_lr_factor: float = Field(
+        0.01, ge=0, le=1, description="Learning rate at the last step, as a share of the peak."
+    )
+    clip_norm: float = Field(5.0, gt=0, description="Largest norm of the gradient.")
+
+
+class RuntimeConfig(Config):
+    """How the work is done on this machine; none of it changes what is computed in fp32."""
+
+    num_workers: int = Field(2, ge=0, description="Threads that prepare patches; 0: none apart.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, else fp32."
+    )
+    threads: int | None = Field(
+        None, ge=1, description="torch's CPU threads; null: its own choice."
+    )
+    checkpoint_every: int = Field(100, ge=1, description="Steps between two checkpoints.")
+    log_every: int = Field(10, ge=1, description="Steps between two lines of metrics.")
+
+
+class HoldoutConfig(Config):
+    """Patients that are set apart, the same ones for everybody who names the same three values."""
+
+    fraction: float = Field(0.2, gt=0, lt=1, description="Share of patients that are set apart.")
+    seed: int = Field(0, description="Which patients: another seed sets others apart.")
+    label: str | None = Field(
+        None, description="Class label by which patients are stratified; null: not stratified."
+    )
+
+
+class PretrainConfig(Config):
+    """Everything that decides a pretraining run, but for the folder that it writes to."""
+
+    store: Path = Field(description="Folder of the store to learn from.")
+    modalities: list[Literal["CT", "MR", "PT", "OT"]] | None = Field(
+        None, description="Modalities to learn from; null: all."
+    )
+    exclude_splits: list[str] = Field(
+        ["test"], description="Splits named by --cases whose patients are left out."
+    )
+    holdout: HoldoutConfig | None = Field(
+        None, description="Patients left out because a study or a fine-tuning tests on them."
+    )
+    method: MethodConfig = Field(description="What is learned: its name and settings.")
+    model: ModelConfig = Field(description="The network: its name and settings.")
+    augment: AugmentConfig = Field(description="Patches and their augmentation.")
+    optim: OptimConfig = Field(OptimConfig(), description="The optimiser and its schedule.")
+    runtime: RuntimeConfig = Field(RuntimeConfig(), description="Workers, precision, checkpoints.")
+    steps: int = Field(2000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(8, ge=1, description="Volumes in a batch, over all processes together.")
+    seed: int = Field(0, description="Decides weights, patches, augmentation and masks.")

@@ -1,0 +1,287 @@
+"""The step loop that pretraining and fine-tuning share.
+
+A step is a function of (weights, optimiser state, step number): the batch is drawn for the step, and
+so is dropout. Resuming is loading both and setting the number; with the same number of processes and
+threads the weights that come out are equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from medssl.augment.batch import Batch, SampleSource
+from medssl.augment.loader import Loader
+from medssl.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from medssl.engine.config import OptimConfig, RuntimeConfig
+from medssl.engine.distributed import World
+from medssl.engine.run_folder import RunFolder
+from medssl.engine.schedule import warmup_cosine
+from medssl.engine.seeding import seed_step
+from medssl.errors import CheckpointError, TrainingError
+from medssl.models.weights import save_weights
+from medssl.progress import SILENT, Progress
+from medssl.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate: `lr_factor` times the schedule's from `start_step`."""
+
+    parameters: Sequence[nn.Parameter]
+    lr_factor: float = 1.0
+    start_step: int = 0
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What the loop did; `best_value` is None where nothing was selected."""
+
+    steps: int
+    seconds: float
+    best_step: int | None
+    best_value: float | None
+
+
+def train(
+    module: nn.Module,
+    source: SampleSource,
+    *,
+    optim: OptimConfig,
+    runtime: RuntimeConfig,
+    steps: int,
+    seed: int,
+    run: RunFolder,
+    world: World | None = None,
+    tracker: Tracker | None = None,
+    progress: Progress = SILENT,
+    what: str = "training",
+    groups: Sequence[ParameterGroup] | None = None,
+    validate: Callable[[], dict[str, float]] | None = None,
+    validate_every: int = 0,
+    keep_best: str | None = None,
+) -> TrainOutcome:
+    """Train `module` for `steps` steps, resuming from the run's newest checkpoint.
+
+    Args:
+        module: `forward(batch, step)` gives {"loss": scalar, and detached figures}.
+        validate: called by the leading process every `validate_every` steps and after the last.
+        keep_best: the metric of `validate` whose highest value decides which weights are kept in
+            checkpoints/best.safetensors. The last ones are in checkpoints/last.safetensors.
+
+    Raises:
+        TrainingError: the loss or the gradient is not finite.
+        CheckpointError: the checkpoint does not fit the network.
+    """
+    loop = _Loop(module, source, optim, runtime, steps, seed, run, world, tracker, groups)
+    loop.resume()
+    progress.start(what, steps, done=loop.step)
+    try:
+        loop.go(progress, validate, validate_every, keep_best)
+    finally:
+        progress.finish()
+    return TrainOutcome(steps, loop.seconds, loop.best_step, loop.best_value)
+
+
+class _Loop:
+    """State of one training: what is loaded, advanced and saved."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        source: SampleSource,
+        optim: OptimConfig,
+        runtime: RuntimeConfig,
+        steps: int,
+        seed: int,
+        run: RunFolder,
+        world: World | None,
+        tracker: Tracker | None,
+        groups: Sequence[ParameterGroup] | None,
+    ) -> None:
+        if runtime.threads is not None:
+            torch.set_num_threads(runtime.threads)
+        self.world = world or World(0, 1, default_device())
+        self.source, self.optim, self.runtime = source, optim, runtime
+        self.steps, self.seed, self.run, self.tracker = steps, seed, run, tracker
+        self.module = module.to(self.world.device)
+        self.parallel: nn.Module = self.module
+        if self.world.size > 1:
+            self.parallel = DistributedDataParallel(self.module, broadcast_buffers=False)
+        self.groups = groups or [ParameterGroup([p for p in module.parameters()])]
+        self.optimiser = torch.optim.AdamW(
+            _decayed_and_not(self.groups, optim.weight_decay), lr=optim.lr, betas=optim.betas
+        )
+        self.step = 0
+        self.seconds = 0.0
+        self.best_step: int | None = None
+        self.best_value: float | None = None
+        self._window: dict[str, torch.Tensor] = {}
+        self._window_steps = 0
+
+    def resume(self) -> None:
+        """Load the checkpoint that the leading process found, in every process."""
+        found = latest_checkpoint(self.run.checkpoints) if self.world.leads else None
+        path = self.world.agreed(found)
+        if path is None:
+            if self.world.leads:
+                self.run.forget_metrics_after(0)
+            return
+        weights, training = load_checkpoint(path)
+        try:
+            self.module.load_state_dict(weights)
+            self.optimiser.load_state_dict(training["optimiser"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"checkpoint {path} does not fit this network") from error
+        self.step = int(training["step"])
+        self.seconds = float(training["seconds"])
+        self.best_step, self.best_value = training["best_step"], training["best_value"]
+        if self.world.leads:
+            self.run.forget_metrics_after(self.step)
+            self.run.log(f"resumed at step {self.step}")
+
+    def go(
+        self,
+        progress: Progress,
+        validate: Callable[[], dict[str, float]] | None,
+        validate_every: int,
+        keep_best: str | None,
+    ) -> None:
+        self.parallel.train()
+        loader = Loader(
+            self.source, self.world.rank, self.world.size, num_workers=self.runtime.num_workers
+        )
+        try:
+            began = time.monotonic()
+            for step, batch in loader.batches(self.step, self.steps):
+                self._advance(batch, step)
+                self.step = step + 1
+                progress.advance(1)
+                last = self.step == self.steps
+                if validate and (last or (validate_every and self.step % validate_every == 0)):
+                    self._validate(validate, keep_best)
+                save = last or self.step % self.runtime.checkpoint_every == 0
+                if save or self.step % self.runtime.log_every == 0:
+                    now = time.monotonic()
+                    self.seconds += now - began
+                    began = now
+                    progress.advance(0, **self._log())
+                if save:
+                    self._save()
+        finally:
+            loader.close()
+        if self.world.leads:
+            save_weights(self.run.checkpoints / "last.safetensors", self.module.state_dict(), {})
+
+    def _advance(self, batch: Batch, step: int) -> None:
+        """One optimiser step on this process's part of the batch."""
+        device = self.world.device
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        batch = self.source.finish(batch, step)
+        self._set_learning_rates(step)
+        seed_step(self.seed, step, self.world.rank)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._in_bf16()):
+            output: dict[str, torch.Tensor] = self.parallel(batch, step)
+        loss = output["loss"]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.optim.clip_norm)
+        self.optimiser.step()
+        for name, value in {**output, "grad_norm": norm}.items():
+            held = self._window.get(name)
+            value = value.detach().float()
+            self._window[name] = value if held is None else held + value
+        self._window_steps += 1
+
+    def _log(self) -> dict[str, float]:
+        """Means since the last call, over all processes; written by the leading one."""
+        means = {
+            f"train/{name}": self.world.mean(total / self._window_steps)
+            for name, total in self._window.items()
+        }
+        self._window, self._window_steps = {}, 0
+        for name in ("train/loss", "train/grad_norm"):
+            if not torch.isfinite(torch.tensor(means[name])):
+                raise TrainingError(
+                    f"{name} is not finite near step {self.step}; lower optim.lr or optim.clip_norm"
+                    " and run again with another --out (the last checkpoint is from before)"
+                )
+        means["train/lr"] = self.optimiser.param_groups[0]["lr"]
+        self._record(means)
+        return {"loss": means["train/loss"]}
+
+    def _validate(self, validate: Callable[[], dict[str, float]], keep_best: str | None) -> None:
+        if not self.world.leads:
+            return
+        self.module.eval()
+        with torch.no_grad():
+            metrics = validate()
+        self.module.train()
+        self._record(metrics)
+        value = metrics.get(keep_best) if keep_best else None
+        # A NaN (a class that validation lacks) is never better.
+        if value is not None and value > (
+            float("-inf") if self.best_value is None else self.best_value
+        ):
+            self.best_step, self.best_value = self.step, float(value)
+            save_weights(self.run.checkpoints / "best.safetensors", self.module.state_dict(), {})
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        if self.world.leads:
+            self.run.write_metrics(self.step, metrics)
+            if self.tracker is not None:
+                self.tracker.log(self.step, metrics)
+
+    def _save(self) -> None:
+        if self.world.leads:
+            training: dict[str, Any] = {
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "best_step": self.best_step,
+                "best_value": self.best_value,
+            }
+            save_checkpoint(self.run.checkpoints, self.step, self.module.state_dict(), training)
+
+    def _set_learning_rates(self, step: int) -> None:
+        for group in self.optimiser.param_groups:
+            start = group["start_step"]
+            share = 0.0
+            if step >= start:
+                share = warmup_cosine(
+                    step - start,
+                    self.steps - start,
+                    self.optim.warmup_steps,
+                    self.optim.final_lr_factor,
+                )
+            group["lr"] = self.optim.lr * group["lr_factor"] * share
+
+    def _in_bf16(self) -> bool:
+        if self.runtime.precision == "auto":
+            return self.world.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return self.runtime.precision == "bf16"
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _decayed_and_not(groups: Sequence[ParameterGroup], weight_decay: float) -> list[dict[str, Any]]:
+    """Optimiser groups: weights and kernels decay; biases, norms and single tokens do not."""
+    result: list[dict[str, Any]] = []
+    for group in groups:
+        trained = [p for p in group.parameters if p.requires_grad]
+        rate = {"lr_factor": group.lr_factor, "start_step": group.start_step}
+        for decays in (True, False):
+            chosen = [p for p in trained if (p.ndim > 1 and max(p.shape) < p.numel()) == decays]
+            if chosen:
+                decay = weight_decay if decays else 0.0
+                result.append({"params": chosen, "weight_decay": decay, **rate})
+    return result

@@ -1,0 +1,192 @@
+"""The pretraining stage: from a store to an encoder whose weights load elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl import tracking
+from medssl.augment.pretraining import PretrainSource
+from medssl.engine.config import PretrainConfig
+from medssl.engine.distributed import World, joined_world
+from medssl.engine.loop import TrainOutcome, train
+from medssl.engine.population import pretraining_rows, write_population
+from medssl.engine.run_folder import RunFolder
+from medssl.engine.seeding import seed_weights
+from medssl.errors import ConfigError
+from medssl.methods.catalogue import METHODS
+from medssl.models.weights import save_weights
+from medssl.progress import SILENT, Progress
+from medssl.report.pretraining import write_pretraining_report
+from medssl.store import open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medssl.methods.base import Method
+    from medssl.store import Store
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """Where the run is, its encoder, and how long the steps took.
+
+    `was_done`: an earlier call had finished it. `leads`: this is the process that wrote it.
+    """
+
+    run: Path
+    encoder: Path
+    seconds: float
+    volumes: int
+    final_loss: float
+    was_done: bool
+    leads: bool
+
+
+def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> PretrainResult:
+    """Pretrain an encoder; call again with the same arguments to resume or to be told it is done.
+
+    Under torchrun every process calls this function; the leading one writes.
+
+    Raises:
+        ConfigError: the configuration cannot be run on this store, or `out` holds another run.
+    """
+    store = open_store(config.store)
+    rows = pretraining_rows(store, config)
+    with joined_world() as world:
+        if config.batch_size % world.size:
+            raise ConfigError(
+                f"batch_size {config.batch_size} does not divide over {world.size} processes"
+            )
+        run = _open_run(out, config, world)
+        try:
+            if world.agreed(run.is_done):
+                return _result(run, was_done=True, leads=world.leads)
+            return _pretrain(config, store, rows, run, world, progress if world.leads else SILENT)
+        finally:
+            run.close()
+
+
+def _open_run(out: Path, config: PretrainConfig, world: World) -> RunFolder:
+    """The leading process opens (and locks) the folder; the others read it afterwards."""
+    if world.leads:
+        run = RunFolder.open(out, config, "pretrain")
+        world.agreed("open")
+        return run
+    world.agreed(None)
+    return RunFolder(out, "pretrain", None)
+
+
+def _pretrain(
+    config: PretrainConfig,
+    store: Store,
+    rows: pd.DataFrame,
+    run: RunFolder,
+    world: World,
+    progress: Progress,
+) -> PretrainResult:
+    seed_weights(config.seed)
+    patch = config.augment.patch.size
+    method = METHODS[config.method.name](config.method, config.model, 1, patch, config.seed)
+    source = PretrainSource(
+        store,
+        rows,
+        config.augment,
+        num_views=method.num_views,
+        overlap=method.overlap,
+        intensity=method.intensity,
+        seed=config.seed,
+        global_batch=config.batch_size,
+    )
+    tracker = None
+    if world.leads:
+        digest = write_population(run.path, store, rows)
+        tracker = _start_tracking(config, run, digest, len(rows))
+    status = "FAILED"
+    try:
+        outcome = train(
+            method,
+            source,
+            optim=config.optim,
+            runtime=config.runtime,
+            steps=config.steps,
+            seed=config.seed,
+            run=run,
+            world=world,
+            tracker=tracker,
+            progress=progress,
+            what=f"pretraining ({config.method.name}, {len(rows)} volumes)",
+        )
+        if tracker is not None:
+            _finish(config, store, method, run, outcome, len(rows), tracker)
+        status = "FINISHED"
+    finally:
+        if tracker is not None:
+            tracker.close(status)
+    # Nobody reads the summary before the leading process has written it.
+    world.agreed(True)
+    return _result(run, was_done=False, leads=world.leads)
+
+
+def _start_tracking(
+    config: PretrainConfig, run: RunFolder, digest: str, volumes: int
+) -> tracking.Tracker:
+    tracker = tracking.start(
+        "pretrain",
+        run.path.name,
+        config.model_dump(mode="json", exclude={"store"}),
+        run_id=run.recall("mlflow_run"),
+        system_metrics=True,
+    )
+    run.remember("mlflow_run", tracker.run_id)
+    tracker.dataset("pretraining", digest, volumes)
+    return tracker
+
+
+def _finish(
+    config: PretrainConfig,
+    store: Store,
+    method: Method,
+    run: RunFolder,
+    outcome: TrainOutcome,
+    volumes: int,
+    tracker: tracking.Tracker,
+) -> None:
+    """Write the encoder, the report and the summary, in this order."""
+    encoder = run.checkpoints / "encoder.safetensors"
+    config_text = config.model_dump_json(exclude={"store"})
+    save_weights(
+        encoder,
+        method.export_state(),
+        {
+            "model": config.model.model_dump_json(),
+            "in_channels": "1",
+            "patch_size": json.dumps(config.augment.patch.size),
+            "method": config.method.name,
+            "step": str(config.steps),
+            "store_key_id": store.key_id,
+            "config_sha256": hashlib.sha256(config_text.encode()).hexdigest(),
+        },
+    )
+    losses = [row["train/loss"] for row in run.read_metrics() if "train/loss" in row]
+    report = write_pretraining_report(run.path, config.model_dump(mode="json"), volumes)
+    for path in (encoder, report):
+        tracker.artifact(path)
+    tracker.log(config.steps, {"cost/seconds": outcome.seconds, "cost/steps": config.steps})
+    run.finish({"seconds": outcome.seconds, "volumes": volumes, "final_loss": losses[-1]})
+
+
+def _result(run: RunFolder, *, was_done: bool, leads: bool) -> PretrainResult:
+    summary = run.summary()
+    return PretrainResult(
+        run.path,
+        run.checkpoints / "encoder.safetensors",
+        summary["seconds"],
+        summary["volumes"],
+        summary["final_loss"],
+        was_done,
+        leads,
+    )

@@ -1,0 +1,9 @@
+"""The pretraining methods there are."""
+
+from __future__ import annotations
+
+from medssl.methods.base import Method
+from medssl.methods.mae import MAE
+from medssl.methods.simclr import SimCLR
+
+METHODS: dict[str, type[Method]] = {"simclr": SimCLR, "mae": MAE}

@@ -1,0 +1,166 @@
+"""Masked autoencoders: what was hidden is to be reconstructed.
+
+He et al., Masked autoencoders are scalable vision learners, 2022, for a ViT, which sees the
+visible tokens alone; for a CNN the hidden blocks of the input are painted over. Either way the
+loss looks at hidden voxels inside the scan only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from medssl.augment.batch import Batch
+from medssl.augment.masks import draw_token_masks
+from medssl.errors import ConfigError
+from medssl.methods.base import Method
+from medssl.methods.config import MAEConfig
+from medssl.methods.reconstruction import BlockReconstruction, TokenReconstruction
+from medssl.models.build import build_encoder
+from medssl.models.config import ModelConfig, PatchSize, ViTConfig
+from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
+from medssl.models.tokens import cut_tokens
+from medssl.models.vit import ViTEncoder
+
+_LARGEST_BLOCK = 16
+_FEWEST_BLOCKS = 27
+_VARIANCE_FLOOR = 1e-6
+
+
+class MAE(Method):
+    """Reconstruction of masked cubes: a ViT's tokens, or blocks of a CNN's input.
+
+    A ViT is to predict each token normalised by its own mean and deviation, a CNN the voxels as
+    they are. The decoder of a ViT's reconstruction is thrown away after pretraining; that of a CNN
+    is a segmenter's and is exported.
+    """
+
+    num_views = 1
+    intensity = False
+    overlap = None
+
+    def __init__(
+        self,
+        config: MAEConfig,
+        model_config: ModelConfig,
+        in_channels: int,
+        patch_size: PatchSize,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.mask_ratio = config.mask_ratio
+        self.seed = seed
+        self.encoder = build_encoder(model_config, in_channels, patch_size)
+        self.side = cube_side(config, model_config, patch_size)
+        d, h, w = (n // self.side for n in patch_size)
+        self.grid = (d, h, w)
+        cubes = math.prod(self.grid)
+        if not 0 < round(config.mask_ratio * cubes) < cubes:
+            raise ConfigError(
+                f"mask_ratio {config.mask_ratio} of {cubes} cubes of {self.side} voxels masks none "
+                "or all of them; enlarge patch.size, or choose smaller cubes (model.token_size for "
+                "a vit, method.block_size for a CNN)"
+            )
+        self.reconstruction = _reconstruction(self.encoder, in_channels, self.side)
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """See `Method.forward`.
+
+        explained is the share of the hidden voxels' variance within each sample that the
+        reconstruction explains (0: no better than their mean), counted the share of hidden voxels
+        that lie inside the scan.
+        """
+        image, valid = batch["image"][:, 0], batch["valid"][:, 0]
+        masks = draw_token_masks(self.seed, step, batch["index"].cpu(), self.grid, self.mask_ratio)
+        masked = masks.to(image.device)
+        predicted = self.reconstruction(self.encoder, image, masked)
+        with torch.autocast(image.device.type, enabled=False):
+            inside = cut_tokens(valid.expand_as(image), self.side)
+            target = cut_tokens(image.float(), self.side)
+            if isinstance(self.reconstruction, TokenReconstruction):
+                target = normalised_tokens(target, inside)
+            counted = masked[:, :, None] & inside
+            loss = masked_mean_square(predicted.float(), target, counted)
+        return {"loss": loss, **_figures(loss.detach(), target, counted, masked)}
+
+    def export_state(self) -> dict[str, Tensor]:
+        """The encoder, and for a CNN the decoder, which a segmenter goes on with."""
+        state = super().export_state()
+        if isinstance(self.reconstruction, BlockReconstruction):
+            decoder = self.reconstruction.decoder.state_dict()
+            state |= {f"decoder.{key}": value for key, value in decoder.items()}
+        return state
+
+
+def cube_side(config: MAEConfig, model_config: ModelConfig, patch_size: PatchSize) -> int:
+    """Side in voxels of the cubes that are masked: tokens of a ViT, else `block_size`.
+
+    Raises:
+        ConfigError: a block_size that does not divide the patch, or that a ViT has no use for.
+    """
+    if isinstance(model_config, ViTConfig):
+        if config.block_size is not None:
+            raise ConfigError("method.block_size has no effect on a vit, which masks its tokens")
+        return model_config.token_size
+    sides = [n for n in range(1, min(patch_size) + 1) if all(size % n == 0 for size in patch_size)]
+    if config.block_size is None:
+        return max(
+            n
+            for n in sides
+            if n == 1 or (n <= _LARGEST_BLOCK and math.prod(patch_size) >= _FEWEST_BLOCKS * n**3)
+        )
+    if config.block_size not in sides:
+        shown = "x".join(str(n) for n in patch_size)
+        raise ConfigError(
+            f"method.block_size {config.block_size} does not divide the patch {shown}; "
+            f"choose from {', '.join(str(n) for n in sides)}"
+        )
+    return config.block_size
+
+
+def masked_mean_square(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Mean squared error over each sample's counted voxels, then over samples.
+
+    A sample without any counts as 0 and still divides, so that the mean over ranks of equally
+    many samples is the mean over all of them.
+
+    Args:
+        predicted, target: (B, N, K).
+        counted: (B, N, K) bool.
+    """
+    squares = torch.where(counted, predicted - target, 0.0).square().sum(dim=(1, 2))
+    return (squares / counted.sum(dim=(1, 2)).clamp_min(1)).mean()
+
+
+def normalised_tokens(tokens: Tensor, inside: Tensor) -> Tensor:
+    """Each token less its mean, over its deviation, both over its voxels inside the scan.
+
+    He et al. 2022, section 3: normalised pixels as the target. Tokens (B, N, K).
+    """
+    count = inside.sum(dim=2, keepdim=True).clamp_min(1)
+    mean = torch.where(inside, tokens, 0.0).sum(dim=2, keepdim=True) / count
+    centred = torch.where(inside, tokens - mean, 0.0)
+    variance = centred.square().sum(dim=2, keepdim=True) / count
+    return centred / (variance + _VARIANCE_FLOOR).sqrt()
+
+
+def _reconstruction(
+    encoder: object, in_channels: int, side: int
+) -> TokenReconstruction | BlockReconstruction:
+    if isinstance(encoder, ViTEncoder):
+        return TokenReconstruction(encoder)
+    assert isinstance(encoder, SegResNetEncoder)
+    return BlockReconstruction(SegResNetDecoder(encoder.config), in_channels, side)
+
+
+@torch.no_grad()
+def _figures(loss: Tensor, target: Tensor, counted: Tensor, masked: Tensor) -> dict[str, Tensor]:
+    count = counted.sum(dim=(1, 2), keepdim=True).clamp_min(1)
+    mean = torch.where(counted, target, 0.0).sum(dim=(1, 2), keepdim=True) / count
+    of_the_mean = masked_mean_square(mean.expand_as(target), target, counted)
+    return {
+        "explained": 1 - loss / of_the_mean.clamp_min(_VARIANCE_FLOOR),
+        "counted": counted.sum() / (masked.sum() * target.shape[2]),
+    }

@@ -1,0 +1,89 @@
+"""From a configuration to a network: an encoder, a segmenter or a classifier."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from medssl.models.config import ModelConfig, PatchSize, SegResNetConfig
+from medssl.models.encoder import Encoder
+from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
+from medssl.models.vit import UNETRDecoder, ViTEncoder
+
+Decoder = SegResNetDecoder | UNETRDecoder
+
+
+class Segmenter(nn.Module):
+    """Encoder, decoder and a 1x1x1 convolution to the classes' logits."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = nn.Conv3d(decoder.channels, num_classes, kernel_size=1)
+
+    def forward(self, voxels_BCDHW: Tensor) -> Tensor:
+        """Logits (B, num_classes, D, H, W)."""
+        maps = self.decoder(voxels_BCDHW, self.encoder.features(voxels_BCDHW))
+        logits: Tensor = self.head(maps)
+        return logits
+
+
+class Classifier(nn.Module):
+    """The pooled embedding, dropout and a linear layer to the classes' logits."""
+
+    def __init__(self, encoder: Encoder, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(encoder.embed_dim, num_classes)
+
+    def forward(self, voxels_BCDHW: Tensor) -> Tensor:
+        """Logits (B, num_classes)."""
+        logits: Tensor = self.head(self.dropout(self.encoder.embed(voxels_BCDHW)))
+        return logits
+
+
+def build_encoder(config: ModelConfig, in_channels: int, patch_size: PatchSize) -> Encoder:
+    """An encoder with fresh weights, drawn from torch's generator.
+
+    Raises:
+        ConfigError: patches of `patch_size` do not suit the network; the message names sizes.
+    """
+    config.check_patch(patch_size)
+    if isinstance(config, SegResNetConfig):
+        return SegResNetEncoder(config, in_channels)
+    return ViTEncoder(config, in_channels)
+
+
+def build_decoder(config: ModelConfig, in_channels: int) -> Decoder:
+    """The decoder that a segmenter of this configuration has."""
+    if isinstance(config, SegResNetConfig):
+        return SegResNetDecoder(config)
+    return UNETRDecoder(config, in_channels)
+
+
+def build_segmenter(
+    config: ModelConfig, in_channels: int, num_classes: int, patch_size: PatchSize
+) -> Segmenter:
+    """A segmenter with `.encoder`, `.decoder` and `.head`; background counts as a class.
+
+    Raises:
+        ConfigError: as `build_encoder`.
+    """
+    encoder = build_encoder(config, in_channels, patch_size)
+    return Segmenter(encoder, build_decoder(config, in_channels), num_classes)
+
+
+def build_classifier(
+    config: ModelConfig,
+    in_channels: int,
+    num_classes: int,
+    patch_size: PatchSize,
+    dropout: float,
+) -> Classifier:
+    """A classifier with `.encoder` and `.head`.
+
+    Raises:
+        ConfigError: as `build_encoder`.
+    """
+    return Classifier(build_encoder(config, in_channels, patch_size), num_classes, dropout)
