@@ -66,7 +66,7 @@ def start(
 
 
 class Tracker:
-    """One MLflow run. Made by `start`; a metric of a step that is there already is not sent twice."""
+    """One MLflow run, made by `start`. A metric of a step that is there is not sent twice."""
 
     def __init__(self, client: Any, run_id: str, last_steps: dict[str, int]) -> None:
         self.run_id = run_id

@@ -14,3 +14,11 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real scans are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tracking_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MLflow's database goes to a temporary folder, one for each test process."""
+    patch = pytest.MonkeyPatch()
+    database = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")

@@ -54,7 +54,7 @@ def test_override_reaches_nested_key(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=".*") as caught:
+    with pytest.raises(ConfigError) as caught:
         load_config(Whole, write(tmp_path, text))
     assert message in str(caught.value)
 

@@ -76,15 +76,16 @@ class Reason(StrEnum):
         "not an image",
         "Neither DICOM nor NIfTI by its content. Convert it, or ignore it.",
     )
+    FORMAT_NOT_READ = (
+        "FORMAT_NOT_READ",
+        "not an image",
+        "A scan in a format that is not read: Analyze, NRRD, MetaImage, MINC, MGH. Convert it to "
+        "NIfTI from its original.",
+    )
     ARCHIVE_FILE = (
         "ARCHIVE_FILE",
         "not an image",
         "A zip or tar file; these are not opened. Unpack it beside the others and run again.",
-    )
-    SIDE_FILE = (
-        "SIDE_FILE",
-        "not an image",
-        "A table, text or JSON file beside the scans. Nothing to do.",
     )
     TOO_LARGE = (
         "TOO_LARGE",
@@ -128,6 +129,12 @@ class Reason(StrEnum):
         "corrected",
         "Bytes after the last voxel were ignored. Nothing to do.",
     )
+    NIFTI_OVERLONG = (
+        "NIFTI_OVERLONG",
+        "quarantined",
+        "The compressed data go on far beyond the last voxel of the header, so one of the two is "
+        "wrong. Convert again.",
+    )
     NIFTI_CRC_WRONG = (
         "NIFTI_CRC_WRONG",
         "quarantined",
@@ -160,11 +167,21 @@ class Reason(StrEnum):
         "sform and qform carry the same code and differ by more than a voxel. Convert again from "
         "the original, or set the code of the wrong one to 0.",
     )
+    SPATIAL_UNIT_CONVERTED = (
+        "SPATIAL_UNIT_CONVERTED",
+        "corrected",
+        "The header states metres or micrometres; the affine was taken to millimetres.",
+    )
+    SPATIAL_UNIT_DOUBTFUL = (
+        "SPATIAL_UNIT_DOUBTFUL",
+        "corrected",
+        "The header states metres or micrometres, but its voxel sizes make sense as millimetres "
+        "alone and were taken so. Check the size of the scan.",
+    )
     SCALE_IGNORED = (
         "SCALE_IGNORED",
         "corrected",
-        "scl_slope or scl_inter is not finite; the stored numbers were taken unscaled, as the "
-        "format's readers do.",
+        "scl_slope is not finite; the stored numbers were taken unscaled, as NIfTI readers do.",
     )
     NOT_SCALAR = (
         "NOT_SCALAR",
@@ -177,17 +194,18 @@ class Reason(StrEnum):
         "A single slice, or five dimensions and more. Volumes of three dimensions are taken, and "
         "four are split over time.",
     )
-    TOO_FEW_SLICES = (
-        "TOO_FEW_SLICES",
-        "not an image",
-        "Fewer slices along one axis than min_slices. Nothing to do for scouts and single slices.",
-    )
 
     # --- labels ---------------------------------------------------------------------------------
     IMAGE_WITHOUT_LABEL = (
         "IMAGE_WITHOUT_LABEL",
         "unpaired",
         "The image was taken, but has no label although its folder has labels for others.",
+    )
+    IMAGE_LOOKS_LIKE_LABEL = (
+        "IMAGE_LOOKS_LIKE_LABEL",
+        "unpaired",
+        "The volume was taken as an image, but its voxels look like a label map. If it is one, put "
+        "it into a folder named labels; if not, give it a row in the cases file.",
     )
     LABEL_WITHOUT_IMAGE = (
         "LABEL_WITHOUT_IMAGE",
@@ -197,7 +215,7 @@ class Reason(StrEnum):
     LABEL_AMBIGUOUS = (
         "LABEL_AMBIGUOUS",
         "unpaired",
-        "Two images have the name that this label asks for, so it was given to neither.",
+        "Two images, or two labels, lay claim to the same name, so none was paired. Rename one.",
     )
     LABEL_RESAMPLED = (
         "LABEL_RESAMPLED",
@@ -214,9 +232,4 @@ class Reason(StrEnum):
         "LABEL_NOT_INTEGER",
         "quarantined",
         "A mask holds whole numbers from 0 to 255; this one has others.",
-    )
-    LABEL_EMPTY = (
-        "LABEL_EMPTY",
-        "quarantined",
-        "The mask holds nothing but background. If that is meant, set labels.allow_empty.",
     )

@@ -96,15 +96,21 @@ def _string(text: str) -> str:
 
 
 def _number(value: int | float) -> str:
-    """ECMA-262, Number::toString: the shortest digits that read back as the same double."""
     try:
         double = float(value)
     except OverflowError:
         raise ValueError("an integer beyond the range of a double has no canonical text") from None
     if not math.isfinite(double):
         raise ValueError(f"JSON has no {double}")
-    if isinstance(value, int) and int(double) != value:
+    text = _double(double)
+    # An integer that was read from canonical text prints as itself, if not exactly its double.
+    if isinstance(value, int) and int(double) != value and str(value) != text:
         raise ValueError(f"no double equals the integer {value}; write it as a string")
+    return text
+
+
+def _double(double: float) -> str:
+    """ECMA-262, Number::toString: the shortest digits that read back as the same double."""
     if double == 0:
         return "0"
     sign = "-" if double < 0 else ""

@@ -1,4 +1,4 @@
-"""The ledger: an append-only list of what a study did, in which every line vouches for those before.
+"""The ledger: an append-only list of what a study did; every line vouches for those before it.
 
 One line of `ledger.jsonl` is one entry: {seq, utc, event, path, sha256, prev, this} and, where the
 event has more to say, facts. `this` is the SHA-256 of the 64 hexadecimal digits of `prev` followed
@@ -209,7 +209,7 @@ def _parse(line: bytes, number: int, path: Path) -> Entry:
     texts = (entry.utc, entry.event, entry.prev, entry.this)
     optional = (entry.path, entry.sha256)
     if (
-        not _KEYS <= values.keys()
+        not values.keys() >= _KEYS
         or type(entry.seq) is not int
         or not all(isinstance(text, str) for text in texts)
         or not all(text is None or isinstance(text, str) for text in optional)

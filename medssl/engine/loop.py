@@ -1,8 +1,8 @@
 """The step loop that pretraining and fine-tuning share.
 
-A step is a function of (weights, optimiser state, step number): the batch is drawn for the step, and
-so is dropout. Resuming is loading both and setting the number; with the same number of processes and
-threads the weights that come out are equal to the last bit.
+A step is a function of (weights, optimiser state, step number): the batch is drawn for the step,
+and so is dropout. Resuming is loading both and setting the number; with the same number of
+processes and threads the weights that come out are equal to the last bit.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class _Loop:
         self.parallel: nn.Module = self.module
         if self.world.size > 1:
             self.parallel = DistributedDataParallel(self.module, broadcast_buffers=False)
-        self.groups = groups or [ParameterGroup([p for p in module.parameters()])]
+        self.groups = groups or [ParameterGroup(list(module.parameters()))]
         self.optimiser = torch.optim.AdamW(
             _decayed_and_not(self.groups, optim.weight_decay), lr=optim.lr, betas=optim.betas
         )

@@ -72,5 +72,5 @@ def write_population(folder: Path, store: Store, rows: pd.DataFrame) -> str:
 
 def population_digest(rows: pd.DataFrame) -> str:
     """SHA-256 over the sorted pairs of volume_uid and pixel hash."""
-    lines = sorted(f"{uid} {sha}" for uid, sha in zip(rows["volume_uid"], rows["pixel_sha256"]))
+    lines = sorted(rows["volume_uid"] + " " + rows["pixel_sha256"])
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """The only place that seeds torch's own generator.
 
 Patches, augmentation and masks are drawn from counter-based generators elsewhere; what is left to
-torch is the initial weights and dropout. Dropout is seeded anew at every step, so that no state of a
-generator has to be saved to resume.
+torch is the initial weights and dropout. Dropout is seeded anew at every step, so that no state of
+a generator has to be saved to resume.
 """
 
 from __future__ import annotations

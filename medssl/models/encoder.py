@@ -24,7 +24,7 @@ class Encoder(nn.Module, ABC):
     in_channels: int
     embed_dim: int
     channels: tuple[int, ...]
-    stem: nn.Module
+    stem: nn.Conv3d
 
     @abstractmethod
     def features(self, voxels_BCDHW: Tensor) -> list[Tensor]:

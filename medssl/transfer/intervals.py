@@ -1,0 +1,109 @@
+"""Intervals by resampling patients, not cases.
+
+Cases of one patient are alike; resampling them as if they were independent gives intervals that
+are too narrow. Patients are drawn with replacement within their class, each with all his cases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from medssl.errors import MedsslError
+from medssl.store.splits import patient_strata
+from medssl.transfer.metrics import Floats, metric_value, num_classes
+from medssl.transfer.weighted import Weights, weighted_metric
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its percentile interval."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    resamples: int
+    patients: int
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.level:.0%} {self.low:.3f} to {self.high:.3f})"
+
+
+def patient_weights(predictions: pd.DataFrame, resamples: int, seed: int) -> Weights:
+    """(B, N) how often each case is drawn: its patient's count within his class.
+
+    A patient's class is the rarest, over all cases, that he has; segmentation has one class. The
+    draw depends on the patients and the seed, not on the order of rows.
+    """
+    label = "y_true" if num_classes(predictions) else None
+    strata = patient_strata(predictions, label)
+    rng = np.random.Generator(np.random.Philox(seed))
+    counts = np.zeros((resamples, len(strata)), dtype=np.float32)
+    for stratum in sorted(strata.unique()):
+        members = np.flatnonzero((strata == stratum).to_numpy())
+        drawn = rng.integers(0, len(members), (resamples, len(members)))
+        rows = np.arange(resamples)[:, None] * len(members)
+        flat = np.bincount((rows + drawn).ravel(), minlength=resamples * len(members))
+        counts[:, members] = flat.reshape(resamples, len(members))
+    return counts[:, strata.index.get_indexer(predictions["patient_key"])]
+
+
+def bootstrap_interval(
+    predictions: pd.DataFrame,
+    metric: str,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The patient-clustered percentile interval of one metric.
+
+    Raises:
+        MedsslError: the frame does not allow the metric.
+    """
+    value = metric_value(metric, predictions)
+    values = weighted_metric(metric, predictions, patient_weights(predictions, resamples, seed))
+    return _interval(value, values, level, predictions["patient_key"].nunique())
+
+
+def paired_difference(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    metric: str,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The interval of metric(first) - metric(second), both under the same draws of patients.
+
+    Raises:
+        MedsslError: the frames are not of the same cases, or do not allow the metric.
+    """
+    first = first.sort_values("volume_uid", ignore_index=True)
+    second = second.sort_values("volume_uid", ignore_index=True)
+    shared = [c for c in ("volume_uid", "patient_key", "y_true") if c in first and c in second]
+    if len(first) != len(second) or not first[shared].equals(second[shared]):
+        raise MedsslError(
+            "a paired difference needs predictions of the same cases; "
+            f"these have {len(first)} and {len(second)}, with other volumes, patients or labels"
+        )
+    weights = patient_weights(first, resamples, seed)
+    values = weighted_metric(metric, first, weights) - weighted_metric(metric, second, weights)
+    value = metric_value(metric, first) - metric_value(metric, second)
+    return _interval(value, values, level, first["patient_key"].nunique())
+
+
+def _interval(value: float, values: Floats, level: float, patients: int) -> Interval:
+    defined = values[np.isfinite(values)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+    return Interval(value, float(low), float(high), level, len(values), patients)
