@@ -11,6 +11,8 @@ import sys
 
 import typer
 
+from medssl.cli.pretrain import pretrain
+from medssl.cli.quickstart import quickstart
 from medssl.errors import MedsslError
 
 app = typer.Typer(
@@ -22,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command("quickstart")(quickstart)
+app.command("pretrain")(pretrain)
 
 
 def main() -> None:

@@ -59,7 +59,8 @@ class Store:
     def manifest(self) -> pd.DataFrame:
         """One row for each volume, in the order of volume_uid, indexed by it."""
         frame = self._read_parts("manifest", schema.MANIFEST)
-        return frame.sort_values("volume_uid").set_index("volume_uid", drop=False)
+        frame = frame.sort_values("volume_uid").set_index("volume_uid", drop=False)
+        return frame.rename_axis(None)  # a named index would clash with the column
 
     @cached_property
     def instances(self) -> pd.DataFrame:
