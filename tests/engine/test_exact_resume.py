@@ -5,7 +5,6 @@ The processes are real, and so is the signal. Under torchrun the ranks die and s
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 
@@ -81,19 +81,20 @@ def command(config: Path, out: Path, ranks: int) -> list[str]:
 
 
 def kill_midway(arguments: list[str], out: Path, folder: Path) -> None:
-    """Start, wait for the first checkpoint, then kill the whole process group a little later."""
-    process = subprocess.Popen(
-        arguments, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    """Start, wait for the first checkpoint, then kill every process a little later."""
+    quiet = subprocess.DEVNULL
+    process = psutil.Popen(arguments, cwd=folder, stdout=quiet, stderr=quiet)
     deadline = time.monotonic() + 120
     while not any((out / "checkpoints").glob("step-*")):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.005)
     time.sleep(random.uniform(0, 0.5))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    # torchrun gives each rank a session of its own, so a process group would miss them.
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        member.send_signal(signal.SIGKILL)
+    psutil.wait_procs(family)
 
 
 @pytest.mark.parametrize(
