@@ -31,7 +31,7 @@ class RuntimeConfig(Config):
 
     num_workers: int = Field(2, ge=0, description="Threads that prepare patches; 0: none apart.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 on a GPU that has it, else fp32."
+        "auto", description="auto: bf16 on a GPU or processor that computes in it, else fp32."
     )
     threads: int | None = Field(
         None, ge=1, description="torch's CPU threads; null: its own choice."

@@ -21,6 +21,7 @@ from medssl.augment.loader import Loader
 from medssl.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.engine.distributed import World
+from medssl.engine.precision import autocast
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.schedule import warmup_cosine
 from medssl.engine.seeding import seed_step
@@ -186,7 +187,7 @@ class _Loop:
         batch = self.source.finish(batch, step)
         self._set_learning_rates(step)
         seed_step(self.seed, step, self.world.rank)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._in_bf16()):
+        with autocast(self.runtime.precision, device):
             output: dict[str, torch.Tensor] = self.parallel(batch, step)
         loss = output["loss"]
         self.optimiser.zero_grad(set_to_none=True)
@@ -261,11 +262,6 @@ class _Loop:
                     self.optim.final_lr_factor,
                 )
             group["lr"] = self.optim.lr * group["lr_factor"] * share
-
-    def _in_bf16(self) -> bool:
-        if self.runtime.precision == "auto":
-            return self.world.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return self.runtime.precision == "bf16"
 
 
 def default_device() -> torch.device:

@@ -96,7 +96,7 @@ def _pretrain(
         rows,
         config.augment,
         num_views=method.num_views,
-        overlap=method.overlap,
+        overlap=method.overlap or (1.0, 1.0),
         intensity=method.intensity,
         seed=config.seed,
         global_batch=config.batch_size,

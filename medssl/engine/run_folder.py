@@ -39,8 +39,9 @@ class RunFolder:
         written = out / "config.yaml"
         new = json.loads(config.model_dump_json())
         if written.is_file():
-            saved = yaml.safe_load(written.read_text(encoding="utf-8"))
-            if saved.pop("stage", None) != stage:
+            text = written.read_text(encoding="utf-8")
+            saved = yaml.safe_load(text)
+            if not text.startswith(f"# {stage}\n"):
                 raise ConfigError(f"{out} is not a run of {stage}; choose another --out")
             differing = differing_keys(saved, new)
             if differing:
@@ -58,7 +59,7 @@ class RunFolder:
             lock.close()
             raise ConfigError(f"another process is working in {out}; wait for it") from error
         if not written.is_file():
-            write_atomically(written, f"stage: {stage}\n{dump_config(config)}")
+            write_atomically(written, f"# {stage}\n{dump_config(config)}")
         run = cls(out, stage, lock)
         run.checkpoints.mkdir(exist_ok=True)
         return run

@@ -117,7 +117,5 @@ def test_weights_are_bit_equal_after_kill_9(
     for name in ("last.safetensors", "encoder.safetensors"):
         expected = (whole / "checkpoints" / name).read_bytes()
         assert (broken / "checkpoints" / name).read_bytes() == expected
-    losses = [
-        (out / "metrics.jsonl").read_text().replace("NaN", "null") for out in (whole, broken)
-    ]
+    losses = [(out / "metrics.jsonl").read_text().replace("NaN", "null") for out in (whole, broken)]
     assert losses[0] == losses[1]

@@ -1,0 +1,120 @@
+"""The step loop on a task small enough to know the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from medssl.augment.batch import Batch
+from medssl.config import Config
+from medssl.engine.config import OptimConfig, RuntimeConfig
+from medssl.engine.loop import ParameterGroup, TrainOutcome, train
+from medssl.engine.run_folder import RunFolder
+from medssl.errors import CheckpointError, TrainingError
+
+
+class Line(nn.Module):
+    """y = 2x - 1, to be found by a linear layer."""
+
+    def __init__(self, width: int = 1, poison_at: int | None = None) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+        self.poison_at = poison_at
+
+    def forward(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        error = self.linear(batch["x"]) - (2 * batch["x"] - 1)
+        if step == self.poison_at:
+            error = error * float("nan")
+        return {"loss": error.square().mean()}
+
+
+class Points:
+    global_batch = 8
+
+    def sample(self, step: int, index: int) -> Batch:
+        generator = torch.Generator().manual_seed(1000 * step + index)
+        return {"x": torch.rand(1, generator=generator) * 2 - 1}
+
+    def finish(self, batch: Batch, step: int) -> Batch:
+        return batch
+
+
+class Nothing(Config):
+    pass
+
+
+def fit(folder: Path, module: nn.Module, steps: int = 300, **options: object) -> TrainOutcome:
+    run = RunFolder.open(folder, Nothing(), "test")
+    try:
+        return train(
+            module,
+            Points(),
+            optim=OptimConfig(lr=0.1, weight_decay=0.0, warmup_steps=5),
+            runtime=RuntimeConfig(
+                num_workers=0, precision="fp32", threads=1, checkpoint_every=50, log_every=10
+            ),
+            steps=steps,
+            seed=0,
+            run=run,
+            **options,  # type: ignore[arg-type]
+        )
+    finally:
+        run.close()
+
+
+def test_finds_the_line_and_says_so(tmp_path: Path) -> None:
+    line = Line()
+    fit(tmp_path / "r", line)
+    assert line.linear.weight.item() == pytest.approx(2, abs=0.02)
+    assert line.linear.bias.item() == pytest.approx(-1, abs=0.02)
+    losses = [
+        r["train/loss"]
+        for r in RunFolder(tmp_path / "r", "test", None).read_metrics()
+    ]  # fmt: skip
+    assert losses[-1] < 1e-3 < losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not finite near step 80"):
+        fit(tmp_path / "r", Line(poison_at=72))
+    names = [p.name for p in (tmp_path / "r" / "checkpoints").iterdir()]
+    assert names == ["step-00000050"]
+
+
+def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
+    line = Line()
+    values = iter([0.1, 0.9, 0.5, float("nan"), 0.2, 0.3])
+    seen = []
+
+    def validate() -> dict[str, float]:
+        seen.append(line.linear.weight.item())
+        return {"val/score": next(values)}
+
+    options = {"validate": validate, "validate_every": 50, "keep_best": "val/score"}
+    outcome = fit(tmp_path / "r", line, **options)
+    assert (outcome.best_step, outcome.best_value) == (100, 0.9)
+    from safetensors.torch import load_file
+
+    best = load_file(tmp_path / "r" / "checkpoints" / "best.safetensors")
+    assert best["linear.weight"].item() == seen[1]
+
+
+def test_a_group_starts_late_and_learns_slower(tmp_path: Path) -> None:
+    line = Line()
+    before = line.linear.bias.item()
+    groups = [
+        ParameterGroup([line.linear.weight]),
+        ParameterGroup([line.linear.bias], lr_factor=0.1, start_step=20),
+    ]
+    fit(tmp_path / "r", line, steps=20 + 1, groups=groups)
+    assert abs(line.linear.bias.item() - before) <= 0.1 * 0.1 + 1e-6
+    assert line.linear.weight.item() != pytest.approx(before)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path / "r", Line(), steps=50)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        fit(tmp_path / "r", Line(width=2), steps=60)
