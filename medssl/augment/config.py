@@ -1,66 +1,72 @@
-"""Configuration of patches and their augmentation."""
+"""Settings of patches and of their augmentation."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from medssl.config import Config
 
-Axis = Literal["left-right", "back-front", "bottom-top"]
+Axis = Literal[0, 1, 2]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class PatchConfig(Config):
-    """The grid that the network sees, its axes running to the right, the front and the top."""
+    """The grid that the network sees. Its axes run to the right, to the front and to the top."""
 
-    size: tuple[int, int, int] = Field(description="Voxels along right, front and top.")
-    spacing_mm: float | tuple[float, float, float] | None = Field(
-        None, description="Distance between voxels; null: each scan's own."
+    size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (96, 96, 96), description="Voxels along right, front and top."
     )
-
-    @field_validator("size")
-    @classmethod
-    def _positive(cls, size: tuple[int, int, int]) -> tuple[int, int, int]:
-        if min(size) < 1:
-            raise ValueError("every side of a patch has at least one voxel")
-        return size
-
-    @field_validator("spacing_mm")
-    @classmethod
-    def _spaced(cls, spacing: float | tuple[float, float, float] | None) -> object:
-        values = spacing if isinstance(spacing, tuple) else (spacing,)
-        if any(v is not None and v <= 0 for v in values):
-            raise ValueError("a spacing is larger than 0 mm")
-        return spacing
+    spacing_mm: PositiveFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        None,
+        description="Millimetres between voxels, one number or one an axis (right, front, top); "
+        "null keeps each scan's own.",
+    )
 
 
 class SpatialConfig(Config):
-    """What is composed with cropping and resampling into one interpolation."""
+    """How a patch is turned, enlarged and mirrored. All of it is one interpolation."""
 
-    rotate_deg: float = Field(15.0, ge=0, le=180, description="Largest rotation about each axis.")
-    rotate_probability: float = Field(0.5, ge=0, le=1, description="Share of rotated patches.")
-    scale: tuple[float, float] = Field(
-        (0.85, 1.2), description="Least and largest magnification; 1 to 1 keeps size a feature."
+    rotate_deg: float = Field(
+        15.0, ge=0, le=180, description="Largest angle about each axis, either way, in degrees."
     )
-    scale_probability: float = Field(0.5, ge=0, le=1, description="Share of scaled patches.")
+    rotate_probability: float = Field(0.3, ge=0, le=1, description="Share of patches turned.")
+    scale: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.7, 1.4),
+        description="Range of the enlargement, drawn evenly in its logarithm. A contrastive method "
+        "learns to ignore what is varied here: narrow it where size is a sign of disease.",
+    )
+    scale_probability: float = Field(0.3, ge=0, le=1, description="Share of patches scaled.")
     flip: tuple[Axis, ...] = Field(
-        ("left-right",), description="Axes that are mirrored in half of the patches."
+        (),
+        description="Axes that may be mirrored: 0 left-right, 1 front-back, 2 top-bottom. Only "
+        "where a mirrored anatomy means the same for the task.",
     )
+    flip_probability: float = Field(0.5, ge=0, le=1, description="Chance for each of these axes.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SpatialConfig:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: the range {self.scale} ends before it starts")
+        if len(set(self.flip)) != len(self.flip):
+            raise ValueError(f"flip: an axis stands twice in {self.flip}")
+        return self
 
 
 class IntensityConfig(Config):
-    """How much a modality's policy changes the numbers."""
+    """The intensity policy of the scan's modality: which transforms, see `augment.policies`."""
 
-    enabled: bool = Field(True, description="Whether intensities are augmented at all.")
+    enabled: bool = Field(True, description="Whether values are augmented at all.")
     strength: float = Field(
-        1.0, gt=0, le=3, description="Factor on the policy's ranges; 1 is the policy as it stands."
+        1.0, gt=0, le=2, description="Factor on every range; 1 is what scanners themselves vary by."
     )
 
 
 class AugmentConfig(Config):
-    """Patches, where they are cut, and what is done to their numbers."""
+    """Everything between the stored scan and the network."""
 
-    patch: PatchConfig = Field(description="Size and spacing of patches.")
+    patch: PatchConfig = Field(PatchConfig(), description="The patch's grid.")
     spatial: SpatialConfig = Field(SpatialConfig(), description="Rotation, scale and flips.")
-    intensity: IntensityConfig = Field(IntensityConfig(), description="Noise, contrast and blur.")
+    intensity: IntensityConfig = Field(IntensityConfig(), description="Noise, contrast, blur.")

@@ -1,31 +1,29 @@
-"""Which tokens or blocks of a patch are hidden."""
+"""Which tokens of a patch are hidden from the network."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from medssl.augment.rng import generator
-
-_STREAM = 7
+from medssl.augment.rng import Stream, generator
 
 
 def draw_token_masks(
-    seed: int, step: int, indices: Tensor, grid: tuple[int, int, int], ratio: float
-) -> Tensor:
-    """Masks of `round(ratio * N)` of the N = d*h*w tokens of each sample.
+    seed: int, step: int, indices: torch.Tensor, grid: tuple[int, int, int], ratio: float
+) -> torch.Tensor:
+    """Hide a random subset of each sample's tokens (He et al. 2022, section 3, random sampling).
 
     Args:
-        indices: (B,) places in the global batch.
+        indices: (B,) places of the samples in the global batch.
+        grid: tokens along each axis of the patch.
+        ratio: share that is hidden.
 
     Returns:
-        (B, N) bool on the CPU, True where masked, the last grid axis fastest.
+        (B, d*h*w) bool on the CPU, True where hidden: exactly round(ratio * d*h*w) in each row.
     """
-    tokens = int(np.prod(grid))
-    hidden = round(ratio * tokens)
-    masks = torch.zeros(len(indices), tokens, dtype=torch.bool)
+    count = int(np.prod(grid))
+    hidden = round(ratio * count)
+    masks = np.zeros((len(indices), count), dtype=bool)
     for row, index in enumerate(indices.tolist()):
-        order = generator(seed, step, index, _STREAM).permutation(tokens)
-        masks[row, torch.from_numpy(order[:hidden])] = True
-    return masks
+        masks[row, generator(seed, step, index, Stream.MASK).permutation(count)[:hidden]] = True
+    return torch.from_numpy(masks)

@@ -1,4 +1,8 @@
-"""From a scan's own numbers to those that a network sees, by modality and unit."""
+"""From a scan's own units to numbers that a network likes, by manifest row alone.
+
+The policy is chosen by units, not by modality alone: a CT whose rescale is unknown is not in HU,
+and a PET without the fields for SUV is not in SUV; both are treated as MR is.
+"""
 
 from __future__ import annotations
 
@@ -9,51 +13,70 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-_HU_LIMIT = 1000.0
-_SUV_LIMIT = 20.0
-_NORMAL_IQR = 1.349  # interquartile range of the standard normal distribution
+from medssl.volume import Modality
+
+HU_RANGE = (-1000.0, 1000.0)
+SUV_MAX = 20.0
+
+_IQR_OF_NORMAL = 1.349
+_LARGEST_SPAN = 20.0
+_LEVELS = ("p00_5", "p25", "p50", "p75", "p99_5")
+
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Maps values of one volume; made by `normaliser_of`.
+    """clip to low ... high, square root where `root`, subtract `centre`, divide by `scale`.
 
-    `hu`: clipped to -1000 … 1000 HU, to -1 … 1. `suv`: square root of 0 … 20 SUV, to -1 … 1 (PET
-    counts have a variance that grows with the mean; the root evens it out). `robust`: clipped,
-    then centred on the foreground's median in units of its standard deviation, estimated from the
-    quartiles.
+    HU:        clipped to -1000 ... 1000, divided by 1000.
+    SUV:       clipped to 0 ... 20, square root (it evens out counting noise, Anscombe 1948).
+    arbitrary: clipped to percentiles 0.5 ... 99.5 of the foreground; then a z-score by the
+               foreground that its tails do not move: centre is the median, scale the interquartile
+               range / 1.349 (the standard deviation where values are normal), and at least a
+               twentieth of the clipped range, so that a foreground of nearly one value does not
+               blow up. A foreground of exactly one value p (a binary shape) is mapped from 0 ... p
+               to -1 ... 1.
+
+    Attributes:
+        policy: the intensity policy that fits the result.
+        background: the normalised value of air or nothing: the lowest there is.
     """
 
-    kind: Literal["hu", "suv", "robust"]
+    policy: Modality
     low: float
     high: float
-    centre: float = 0.0
-    scale: float = 1.0
-    air: float = 0.0
+    centre: float
+    scale: float
+    root: bool = False
 
-    def __call__(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        clipped = np.clip(values, np.float32(self.low), np.float32(self.high))
-        if self.kind == "suv":
-            clipped = np.sqrt(clipped)
-        shifted = clipped - np.float32(self.centre)
-        return np.asarray(shifted / np.float32(self.scale), dtype=np.float32)
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Normaliser:
+        """The normaliser of a manifest row."""
+        if row["units"] == "HU":
+            return cls("CT", *HU_RANGE, centre=0.0, scale=1000.0)
+        if row["units"] == "SUV":
+            return cls("PT", 0.0, SUV_MAX, centre=0.0, scale=1.0, root=True)
+        policy: Literal["MR", "OT"] = "MR" if row["modality"] == "MR" else "OT"
+        p00_5, p25, p50, p75, p99_5 = (float(row[name]) for name in _LEVELS)
+        span = p99_5 - p00_5
+        if span <= 1e-6 * max(abs(p00_5), abs(p99_5)):
+            half = abs(p50) / 2 or 0.5
+            return cls("OT", p50 - 2 * half, p50, centre=p50 - half, scale=half)
+        scale = max((p75 - p25) / _IQR_OF_NORMAL, span / _LARGEST_SPAN)
+        return cls(policy, p00_5, p99_5, centre=p50, scale=scale)
 
     @property
     def background(self) -> float:
-        """What stands outside the scan: air."""
-        return float(self(np.array(self.air, dtype=np.float32)))
+        return float(self(np.array([self.low], dtype=np.float32))[0])
 
-
-def normaliser_of(row: Mapping[str, Any]) -> Normaliser:
-    """The normaliser of a manifest row; only HU and SUV are absolute, whatever the modality."""
-    if row["units"] == "HU":
-        return Normaliser("hu", -_HU_LIMIT, _HU_LIMIT, scale=_HU_LIMIT, air=-_HU_LIMIT)
-    if row["units"] == "SUV":
-        half = float(np.sqrt(_SUV_LIMIT)) / 2
-        return Normaliser("suv", 0.0, _SUV_LIMIT, centre=half, scale=half)
-    low, middle, high = float(row["p00_5"]), float(row["p50"]), float(row["p99_5"])
-    deviation = (float(row["p75"]) - float(row["p25"])) / _NORMAL_IQR
-    # Shapes and other volumes of few levels have no spread inside the foreground.
-    scale = max(deviation, 0.1 * (high - low)) or max(abs(high), 1.0)
-    # The percentiles are the foreground's: room is left below for a background darker than it.
-    return Normaliser("robust", low - 4 * scale, high, middle, scale, air=min(0.0, low))
+    def __call__(self, values: FloatArray) -> FloatArray:
+        """Normalised values, of any shape."""
+        result = np.clip(values, np.float32(self.low), np.float32(self.high))
+        if self.root:
+            np.sqrt(result, out=result)
+        if self.centre:
+            result -= np.float32(self.centre)
+        if self.scale != 1.0:
+            result *= np.float32(1.0 / self.scale)
+        return result

@@ -1,101 +1,118 @@
-"""Which transforms each modality gets, how often and how far.
+"""Which intensity transforms fit which modality, and how often.
 
-An invariance is a claim about the diagnosis: a policy holds what the same patient could look like
-on another scanner, and nothing else.
+A policy is a list of steps in the order in which a scanner would apply them, each with the
+probability that a view gets it. `augment_intensities` runs them on a batch, on its device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from medssl.augment.batch import MODALITIES
-from medssl.augment.intensity.bias_field import bias_field
-from medssl.augment.intensity.level import gamma, scale_and_shift, window
-from medssl.augment.intensity.noise import gaussian_noise, poisson_noise, rician_noise
-from medssl.augment.intensity.resolution import (
-    gaussian_blur,
-    gibbs_ringing,
-    low_resolution,
-    sharpen,
-)
-from medssl.augment.rng import generator
-
-_STREAM = 100
-
-Draws = np.random.Generator
-Transform = Callable[[Tensor, Draws, torch.Generator, float], Tensor]
+from medssl.augment.batch import MODALITIES, Batch
+from medssl.augment.intensity.base import Draw, IntensityTransform
+from medssl.augment.intensity.bias_field import BiasField
+from medssl.augment.intensity.blur import Blur
+from medssl.augment.intensity.brightness import Brightness
+from medssl.augment.intensity.calibration import HounsfieldCalibration
+from medssl.augment.intensity.count_noise import CountNoise
+from medssl.augment.intensity.gamma import Gamma
+from medssl.augment.intensity.gaussian_noise import GaussianNoise
+from medssl.augment.intensity.gibbs import GibbsRinging
+from medssl.augment.intensity.histogram_shift import HistogramShift
+from medssl.augment.intensity.low_resolution import LowResolution
+from medssl.augment.intensity.rician_noise import RicianNoise
+from medssl.augment.intensity.sharpen import Sharpen
+from medssl.augment.intensity.uptake_scale import UptakeScale
+from medssl.augment.intensity.window import WindowJitter
+from medssl.augment.normalise import SUV_MAX
+from medssl.augment.rng import Stream, generator
+from medssl.volume import Modality
 
 
 @dataclass(frozen=True)
-class Step:
-    """One transform of a policy and the share of samples that get it."""
+class Policy:
+    """Steps of (probability, transform), and the highest value that the normalised image takes."""
 
-    probability: float
-    transform: Transform
-
-
-CT = (
-    Step(0.3, lambda x, rng, _, s: scale_and_shift(x, rng, s, scale=0.05, shift=0.03)),
-    Step(0.2, lambda x, rng, _, s: window(x, rng, s, share=0.1)),
-    Step(0.2, lambda x, rng, _, s: gaussian_blur(x, rng, s, sigma=0.8)),
-    Step(0.1, lambda x, rng, _, s: sharpen(x, rng, s, amount=1.0)),
-    Step(0.2, lambda x, rng, _, s: low_resolution(x, rng, s, factor=2.0)),
-    Step(0.2, lambda x, rng, field, s: gaussian_noise(x, rng, field, s, deviation=0.05)),
-)
-MR = (
-    Step(0.2, lambda x, rng, _, s: bias_field(x, rng, s, coefficient=0.3)),
-    Step(0.2, lambda x, rng, _, s: gamma(x, rng, s, log_range=0.4)),
-    Step(0.2, lambda x, rng, _, s: scale_and_shift(x, rng, s, scale=0.15, shift=0.15)),
-    Step(0.2, lambda x, rng, _, s: gaussian_blur(x, rng, s, sigma=0.8)),
-    Step(0.2, lambda x, rng, _, s: low_resolution(x, rng, s, factor=2.0)),
-    Step(0.1, lambda x, rng, _, s: gibbs_ringing(x, rng, s, cut=0.4)),
-    Step(0.2, lambda x, rng, field, s: rician_noise(x, rng, field, s, deviation=0.2)),
-)
-PT = (
-    Step(0.3, lambda x, rng, _, s: scale_and_shift(x, rng, s, scale=0.1, shift=0.0)),
-    Step(0.3, lambda x, rng, _, s: gaussian_blur(x, rng, s, sigma=1.0)),
-    Step(0.3, lambda x, rng, field, s: poisson_noise(x, rng, field, s, relative=0.3)),
-)
-OTHER = (
-    Step(0.2, lambda x, rng, _, s: gamma(x, rng, s, log_range=0.3)),
-    Step(0.2, lambda x, rng, _, s: scale_and_shift(x, rng, s, scale=0.1, shift=0.1)),
-    Step(0.2, lambda x, rng, _, s: gaussian_blur(x, rng, s, sigma=0.8)),
-    Step(0.2, lambda x, rng, field, s: gaussian_noise(x, rng, field, s, deviation=0.1)),
-)
-
-POLICIES: dict[str, Sequence[Step]] = {"CT": CT, "MR": MR, "PT": PT, "OT": OTHER}
+    steps: tuple[tuple[float, IntensityTransform], ...]
+    highest: float | None = None
 
 
-def augment_intensity(
-    image: Tensor,
-    valid: Tensor,
-    modality: Tensor,
-    index: Tensor,
-    *,
-    seed: int,
-    step: int,
-    view: int,
-    strength: float,
-) -> Tensor:
-    """Apply each sample's policy to (B, C, D, H, W), on the device that it is on.
+POLICIES: dict[Modality, Policy] = {
+    # Normalised: 1 is 1000 HU.
+    "CT": Policy(
+        steps=(
+            (0.3, HounsfieldCalibration(offset_hu=20.0, slope=0.03)),
+            (0.2, Blur(0.4, 1.0, axes=(0, 1))),
+            (0.15, Sharpen(1.0)),
+            (0.2, LowResolution(3.0, axes=(2,))),
+            (0.2, GaussianNoise(0.005, 0.05)),
+            (0.2, WindowJitter(low=0.15, high=0.4)),
+        ),
+        highest=1.0,
+    ),
+    # Normalised: 1 is a standard deviation of the foreground.
+    "MR": Policy(
+        steps=(
+            (0.2, HistogramShift(points=6, most=0.4)),
+            (0.3, Gamma(1.5)),
+            (0.2, BiasField(0.2)),
+            (0.15, Blur(0.4, 1.0)),
+            (0.2, LowResolution(2.5)),
+            (0.15, GibbsRinging(0.5)),
+            (0.2, RicianNoise(0.02, 0.12)),
+        ),
+    ),
+    # Normalised: the square root of SUV.
+    "PT": Policy(
+        steps=(
+            (0.3, UptakeScale(1.15)),
+            (0.2, Blur(0.4, 1.0)),
+            (0.3, CountNoise(20.0, 200.0)),
+        ),
+        highest=SUV_MAX**0.5,
+    ),
+    "OT": Policy(
+        steps=(
+            (0.2, Gamma(1.25)),
+            (0.2, Brightness(1.15)),
+            (0.15, GaussianNoise(0.01, 0.1)),
+        ),
+    ),
+}
 
-    What is drawn depends on (seed, step, index, view) alone. Voxels outside the scan keep their
-    value.
 
-    Args:
-        valid: (B, 1, D, H, W) bool. modality, index: (B,) as in a batch.
+def augment_intensities(batch: Batch, step: int, seed: int, strength: float) -> Batch:
+    """The batch with each view's values changed by the policy of its scan.
+
+    Every view has its own randomness, keyed by (seed, step, place in the global batch, view), and
+    is computed alone, so that it does not depend on what else is in the batch. Outside the scan the
+    image stays background.
     """
-    augmented = image.clone()
-    for row, (code, place) in enumerate(zip(modality.tolist(), index.tolist(), strict=True)):
-        rng = generator(seed, step, place, _STREAM + view)
-        field = torch.Generator(image.device)
-        field.manual_seed(int(rng.integers(2**62)))
-        for part in POLICIES[MODALITIES[code]]:
-            if rng.random() < part.probability:
-                augmented[row] = part.transform(augmented[row], rng, field, strength)
-    return torch.where(valid, augmented, image)
+    images = batch["image"].clone()
+    rows = zip(
+        batch["index"].tolist(),
+        batch["policy"].tolist(),
+        batch["background"].tolist(),
+        strict=True,
+    )
+    for row, (index, policy, background) in enumerate(rows):
+        for view in range(images.shape[1]):
+            rng = generator(seed, step, index, Stream.INTENSITY + 16 * view)
+            noise = torch.Generator(device=images.device)
+            noise.manual_seed(int(rng.integers(1 << 63)))
+            draw = Draw(rng, noise, strength, background)
+            changed = apply_policy(images[row, view], POLICIES[MODALITIES[policy]], draw)
+            if changed is not None:
+                images[row, view] = torch.where(batch["valid"][row, view], changed, background)
+    return {**batch, "image": images}
+
+
+def apply_policy(image: torch.Tensor, policy: Policy, draw: Draw) -> torch.Tensor | None:
+    """One view (C, D, H, W) under a policy; None where no step was drawn."""
+    chosen = draw.rng.random(len(policy.steps))
+    drawn = [t for u, (p, t) in zip(chosen, policy.steps, strict=True) if u < p]
+    for transform in drawn:
+        image = transform(image, draw)
+    return image.clamp(draw.background, policy.highest) if drawn else None

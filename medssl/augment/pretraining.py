@@ -1,27 +1,41 @@
-"""Samples for pretraining: one or two augmented crops of a volume, without labels."""
+"""The samples of a pretraining run."""
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch
 from medssl.augment.config import AugmentConfig
-from medssl.augment.policies import augment_intensity
-from medssl.augment.rng import generator, volume_at
-from medssl.augment.spatial import Patch, PatchReader, draw_pose, patch_to_world
-from medssl.augment.views import draw_centre, draw_twin
+from medssl.augment.crops import draw_centre, draw_two_centres
+from medssl.augment.policies import augment_intensities
+from medssl.augment.reader import Reader
+from medssl.augment.rng import Stream, generator, volume_at
+from medssl.augment.scan_info import ScanInfo
+from medssl.augment.spatial import draw_map, sample
+from medssl.errors import ConfigError
 from medssl.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class PretrainSource:
-    """Crops of the volumes of `rows`; see `medssl.augment.batch` for what a sample holds.
+    """Patches of a store's volumes, every volume once an epoch; a `SampleSource`.
 
     Args:
-        rows: manifest rows; their order does not matter.
-        num_views: 1, or 2 crops whose overlap lies between the bounds of `overlap`.
-        intensity: whether the method wants intensities augmented.
-        global_batch: samples of a step, over all ranks.
+        rows: manifest rows of the volumes to learn from; "volume" in a batch counts them.
+        num_views: patches of one volume, 1 or 2, each with its own rotation, scale and flips.
+        overlap: range of the part of a patch's volume that two views share, before these.
+        intensity: whether values are augmented, where the configuration does not forbid it.
+        seed: decides everything, together with the step and the place in the global batch.
+        global_batch: samples of a step over all ranks.
+
+    Raises:
+        ConfigError: there are no rows, more than two views, or an overlap that is no range of
+            shares.
     """
 
     def __init__(
@@ -29,69 +43,89 @@ class PretrainSource:
         store: Store,
         rows: pd.DataFrame,
         config: AugmentConfig,
-        *,
-        num_views: int,
-        overlap: tuple[float, float] | None,
-        intensity: bool,
-        seed: int,
-        global_batch: int,
+        num_views: int = 1,
+        overlap: tuple[float, float] = (0.4, 0.8),
+        intensity: bool = True,
+        seed: int = 0,
+        global_batch: int = 1,
     ) -> None:
-        rows = rows.sort_values("volume_uid")
+        if rows.empty:
+            raise ConfigError("there is no volume to draw patches from")
+        if num_views not in (1, 2):
+            raise ConfigError(f"views of a volume: 1 or 2, not {num_views}")
+        if not 0 < overlap[0] <= overlap[1] <= 1:
+            raise ConfigError(f"overlap {overlap}: a range of shares from above 0 to 1 is expected")
+        self.config = config
+        self.num_views = num_views
+        self.overlap = overlap
+        self.intensity = intensity and config.intensity.enabled
+        self.seed = seed
         self.global_batch = global_batch
-        self._config, self._seed = config, seed
-        self._num_views, self._overlap = num_views, overlap
-        self._intensity = intensity and config.intensity.enabled
-        self._reader = PatchReader(store, rows)
-        self._patients = pd.factorize(rows["patient_key"])[0]
-        self._modalities = [
-            MODALITIES.index(m if m in MODALITIES else "OT") for m in rows["modality"]
-        ]
+        self.reader = Reader(store)
+        self.scans = [ScanInfo.from_row(row) for row in _records(rows)]
+        self.patients = patient_codes(rows)
 
     def sample(self, step: int, index: int) -> Batch:
-        """The crops of the volume whose turn it is."""
+        """See `SampleSource.sample`."""
         position = step * self.global_batch + index
-        number = volume_at(self._seed, position, len(self._patients))
-        views = self._views(number, step, index)
+        volume = volume_at(self.seed, position, len(self.scans))
+        scan = self.scans[volume]
+        patches = [
+            sample(self.reader, scan, matrix, self.config.patch.size)
+            for matrix in self._maps(scan, step, index)
+        ]
+        policy = MODALITIES.index(scan.normaliser.policy)
         return {
-            "image": torch.stack([view.image for view in views]),
-            "valid": torch.stack([view.valid for view in views]),
+            "image": torch.from_numpy(np.stack([p.image for p in patches])[:, None]),
+            "valid": torch.from_numpy(np.stack([p.valid for p in patches])[:, None]),
+            "background": torch.tensor(scan.normaliser.background, dtype=torch.float32),
+            "map": torch.from_numpy(np.stack([p.map for p in patches]).astype(np.float32)),
             "index": torch.tensor(index),
-            "volume": torch.tensor(number),
-            "patient": torch.tensor(int(self._patients[number])),
-            "modality": torch.tensor(self._modalities[number]),
+            "volume": torch.tensor(volume),
+            "patient": torch.tensor(self.patients[volume]),
+            "modality": torch.tensor(MODALITIES.index(scan.modality)),
+            "policy": torch.tensor(policy),
         }
 
     def finish(self, batch: Batch, step: int) -> Batch:
-        """Augment intensities, each view on its own."""
-        if not self._intensity:
+        """See `SampleSource.finish`."""
+        if not self.intensity:
             return batch
-        views = [
-            augment_intensity(
-                batch["image"][:, view],
-                batch["valid"][:, view],
-                batch["modality"],
-                batch["index"],
-                seed=self._seed,
-                step=step,
-                view=view,
-                strength=self._config.intensity.strength,
-            )
-            for view in range(self._num_views)
-        ]
-        return {**batch, "image": torch.stack(views, dim=1)}
+        return augment_intensities(batch, step, self.seed, self.config.intensity.strength)
 
-    def _views(self, number: int, step: int, index: int) -> list[Patch]:
-        grid = self._reader.grids[number]
-        size = self._config.patch.size
-        spacing_mm = self._reader.spacing_mm(grid, self._config.patch)
-        rng = generator(self._seed, step, index)
-        centres = [draw_centre(grid, size, spacing_mm, rng)]
-        if self._num_views == 2:
-            assert self._overlap is not None
-            centres.append(draw_twin(centres[0], grid, size, spacing_mm, self._overlap, rng))
-        patches = []
-        for centre_mm in centres:
-            pose = draw_pose(self._config.spatial, rng)
-            world = patch_to_world(centre_mm, size, spacing_mm, pose)
-            patches.append(self._reader.sample(grid, world, size))
-        return patches
+    def _maps(self, scan: ScanInfo, step: int, index: int) -> list[Any]:
+        patch, spatial = self.config.patch, self.config.spatial
+        place = generator(self.seed, step, index, Stream.CROP)
+        extent = np.asarray(patch.size) * scan.patch_spacing(patch.spacing_mm)
+        if self.num_views == 2:
+            centres = list(draw_two_centres(place, scan, extent, self.overlap))
+        else:
+            centres = [draw_centre(place, scan, extent)]
+        return [
+            draw_map(
+                generator(self.seed, step, index, Stream.SPATIAL + 16 * view),
+                scan,
+                patch,
+                spatial,
+                centre,
+            )
+            for view, centre in enumerate(centres)
+        ]
+
+
+def patient_codes(rows: pd.DataFrame) -> list[int]:
+    """A number for each row's patient, from 0 up.
+
+    A scan whose patient is not known (group_quality scan or none) is a patient of its own.
+    """
+    codes: dict[str, int] = {}
+    result = []
+    for row in _records(rows[["volume_uid", "patient_key", "group_quality"]]):
+        known = row["patient_key"] and row["group_quality"] not in ("scan", "none")
+        key = f"patient {row['patient_key']}" if known else f"scan {row['volume_uid']}"
+        result.append(codes.setdefault(key, len(codes)))
+    return result
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]

@@ -1,258 +1,216 @@
-"""One affine map from a patch to a scan, and one interpolation along it.
+"""The fused patch sampler: from stored voxels to a normalised patch in one interpolation.
 
-Spacing, rotation, scale, flip and crop are composed into the map; the box of voxels that it needs
-is read, normalised and sampled once. Where the map steps over more than one and a half voxels the
-box is averaged first, so that fine structure is blurred and not folded into false patterns.
+Pretraining and fine-tuning both draw their patches here.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import torch
-import torch.nn.functional as F
 
 from medssl.augment.config import PatchConfig, SpatialConfig
-from medssl.augment.normalise import Normaliser, normaliser_of
+from medssl.augment.crops import draw_centre
+from medssl.augment.interpolate import Size, corners, inside, interpolate
+from medssl.augment.placement import Pose, compose_map, draw_pose
+from medssl.augment.reader import Reader
+from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store import Store
-from medssl.store.store import affine_of
 from medssl.store.voxels import Rescale
-from medssl.volume import Affine, Array, Box, ras_order, spacing_of
+from medssl.volume import Affine, Array, Box
 
-_AXES = {"left-right": 0, "back-front": 1, "bottom-top": 2}
-_CACHE_BYTES = 2 * 2**30
-_FOLDING_STEP = 1.5
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What the sampler needs to know of one volume."""
-
-    uid: str
-    affine: Affine
-    shape: tuple[int, int, int]
-    order: tuple[int, int, int]  # which array axis lies along right, front and top
-    spacing_ras_mm: npt.NDArray[np.float64]
-    foreground: npt.NDArray[np.float64]  # (3, 2) start and stop along the array's axes
-    normalise: Normaliser
+_AVERAGED_FROM = 1.5
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A sampled patch: image (1, D, H, W) float32, valid (1, D, H, W), mask (1, D, H, W) int64."""
+    """A patch with axes to the right, to the front and to the top.
 
-    image: torch.Tensor
-    valid: torch.Tensor
-    mask: torch.Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Pose:
-    """A drawn rotation (3x3), magnification and flip of a patch."""
-
-    rotation: npt.NDArray[np.float64]
-    magnification: float
-    flips: npt.NDArray[np.float64]
-
-    @property
-    def matrix(self) -> npt.NDArray[np.float64]:
-        """3x3, from millimetres along the patch's axes to millimetres in RAS."""
-        return np.asarray(self.rotation @ np.diag(self.flips / self.magnification))
-
-
-UPRIGHT = Pose(np.eye(3), 1.0, np.ones(3))
-
-
-def draw_pose(config: SpatialConfig, rng: np.random.Generator) -> Pose:
-    """Draw rotation, magnification and flips; every call takes the same number of draws."""
-    angles = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg, 3))
-    rotate, scale = rng.random(2)
-    magnification = np.exp(rng.uniform(*np.log(config.scale)))
-    coins = rng.random(3) < 0.5
-    flips = np.ones(3)
-    for name in config.flip:
-        flips[_AXES[name]] = -1.0 if coins[_AXES[name]] else 1.0
-    return Pose(
-        _rotation(angles) if rotate < config.rotate_probability else np.eye(3),
-        float(magnification) if scale < config.scale_probability else 1.0,
-        flips,
-    )
-
-
-def patch_to_world(
-    centre_mm: npt.NDArray[np.float64],
-    size: tuple[int, int, int],
-    spacing_mm: npt.NDArray[np.float64],
-    pose: Pose = UPRIGHT,
-) -> Affine:
-    """4x4, from the index of a patch's voxel to RAS millimetres; `centre_mm` is its middle."""
-    world = np.eye(4)
-    world[:3, :3] = pose.matrix @ np.diag(spacing_mm)
-    world[:3, 3] = centre_mm - world[:3, :3] @ ((np.array(size) - 1) / 2)
-    return world
-
-
-class PatchReader:
-    """Cuts patches out of the volumes of `rows`. Safe to use from several threads.
-
-    Volumes are kept in memory as they are stored, the least recently used leaving first, up to
-    `cache_bytes`; this changes the speed alone.
+    Attributes:
+        image: (D, H, W) float32, normalised.
+        valid: (D, H, W) bool, inside the scan; elsewhere the image is background.
+        mask: (D, H, W) int64, 0 outside the scan; None where none was asked for.
+        map: 4x4, index of the patch's voxel -> index of the stored voxel.
+        affine: 4x4, index of the patch's voxel -> RAS millimetres.
     """
 
-    def __init__(self, store: Store, rows: pd.DataFrame, cache_bytes: int = _CACHE_BYTES) -> None:
-        self.store = store
-        self.grids = [_grid_of(row) for _, row in rows.iterrows()]
-        self._by_uid = {grid.uid: grid for grid in self.grids}
-        self._cache: OrderedDict[tuple[str, str], tuple[Array, Rescale]] = OrderedDict()
-        self._free = self._budget = cache_bytes
-        self._lock = threading.Lock()
+    image: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+    mask: npt.NDArray[np.int64] | None
+    map: Affine
+    affine: Affine
 
-    def grid(self, uid: str) -> Grid:
-        """The grid of one volume."""
-        return self._by_uid[uid]
 
-    def spacing_mm(self, grid: Grid, patch: PatchConfig) -> npt.NDArray[np.float64]:
-        """Spacing of a patch along right, front and top: the configured one, or the scan's own."""
-        if patch.spacing_mm is None:
-            return grid.spacing_ras_mm
-        return np.broadcast_to(np.asarray(patch.spacing_mm, dtype=np.float64), (3,)).copy()
+def sample_volume(
+    store: Store | Reader,
+    row: Mapping[str, Any] | ScanInfo,
+    size: Size,
+    spacing_mm: float | tuple[float, float, float] | None = None,
+    centre_mm: Vector | None = None,
+    rotation: Vector | None = None,
+    scale: float = 1.0,
+    flip: tuple[bool, bool, bool] = (False, False, False),
+    with_mask: bool = False,
+    mask_name: str = "mask",
+) -> Patch:
+    """A patch at a given place.
 
-    def sample(
-        self, grid: Grid, world: Affine, size: tuple[int, int, int], mask: str | None = None
-    ) -> Patch:
-        """Interpolate a patch: trilinear for the image, nearest for the mask named `mask`.
+    Args:
+        store: a `Reader` keeps small stores in memory; a `Store` is read from disk.
+        row: the manifest row, or what was made of it.
+        spacing_mm: along right, front, top; None keeps the scan's own.
+        centre_mm: RAS millimetres of the patch's middle; None takes the scan's.
+        rotation: (3, 3) in millimetres along the scan's own axes, see `placement.rotation_about`.
+        scale: enlargement.
+        flip: axes of the patch that are mirrored.
 
-        Outside the scan the image is its background and `valid` is False.
-        """
-        to_voxel = np.linalg.inv(grid.affine) @ world
-        index = _patch_index(size)
-        places = index @ to_voxel[:3, :3].T.astype(np.float64) + to_voxel[:3, 3]
-        limits = np.array(grid.shape)
-        valid = torch.from_numpy(((places > -0.5) & (places < limits - 0.5)).all(axis=-1))
-        box = _box(places, limits)
-        background = grid.normalise.background
-        if box is None:
-            image = torch.full(size, background)
-            labels = torch.zeros(size, dtype=torch.int64)
-            return Patch(image[None], valid[None], labels[None] if mask else None)
-        stored, rescale = self._read(grid.uid, "", box)
-        values = torch.from_numpy(grid.normalise(rescale.apply(stored, box[0][0])))
-        local = places - np.array([start for start, _ in box])
-        values, coarse = _average(values, local, np.abs(to_voxel[:3, :3]).max(axis=1))
-        image = _interpolate(values, coarse, "bilinear")
+    Raises:
+        StoreError: the voxels are missing or damaged, or there is no such mask.
+    """
+    reader = store if isinstance(store, Reader) else Reader(store, cache_bytes=0)
+    scan = row if isinstance(row, ScanInfo) else ScanInfo.from_row(row)
+    centre = scan.centre_mm if centre_mm is None else np.asarray(centre_mm, dtype=np.float64)
+    pose = Pose(np.eye(3) if rotation is None else rotation, scale, flip)
+    matrix = compose_map(scan, size, scan.patch_spacing(spacing_mm), centre, pose)
+    return sample(reader, scan, matrix, size, mask_name if with_mask else None)
+
+
+def draw_map(
+    rng: np.random.Generator,
+    scan: ScanInfo,
+    patch: PatchConfig,
+    spatial: SpatialConfig,
+    centre_mm: Vector | None = None,
+) -> Affine:
+    """4x4, index of a random patch's voxel -> index of the stored voxel.
+
+    Without `centre_mm` the place is drawn too, on the foreground.
+    """
+    spacing = scan.patch_spacing(patch.spacing_mm)
+    pose = draw_pose(rng, spatial, spacing)
+    if centre_mm is None:
+        centre_mm = draw_centre(rng, scan, np.asarray(patch.size) * spacing / pose.scale)
+    return compose_map(scan, patch.size, spacing, centre_mm, pose)
+
+
+def sample(
+    reader: Reader, scan: ScanInfo, matrix: Affine, size: Size, mask_name: str | None = None
+) -> Patch:
+    """The patch that `matrix` (from `draw_map` or `compose_map`) cuts out of a scan."""
+    valid = inside(matrix, size, scan.shape)
+    background = np.float32(scan.normaliser.background)
+    factors = averaging_factors(matrix)
+    box = box_needed(matrix, size, scan.shape, factors)
+    mask = None
+    if box is None:
+        image = np.full(size, background, dtype=np.float32)
+        if mask_name is not None:
+            mask = np.zeros(size, dtype=np.int64)
+    else:
+        image = scan.normaliser(_values(reader, scan.volume_uid, box, matrix, size, factors))
+        if mask_name is not None:
+            labels = reader.read_mask(scan.volume_uid, box, mask_name)
+            mask = interpolate(labels, within(matrix, box), size, order=0).astype(np.int64)
+    if not valid.all():
         image[~valid] = background
-        marks = None
         if mask is not None:
-            marked, _ = self._read(grid.uid, mask, box)
-            drawn = _interpolate(torch.from_numpy(marked.astype(np.float32)), local, "nearest")
-            marks = (drawn * valid).round().to(torch.int64)[None]
-        return Patch(image[None], valid[None], marks)
-
-    def _read(self, uid: str, mask: str, box: Box) -> tuple[Array, Rescale]:
-        """The stored numbers of a box of a volume, or of its mask."""
-        key = (uid, mask)
-        with self._lock:
-            held = self._cache.get(key)
-            if held is not None:
-                self._cache.move_to_end(key)
-        if held is None:
-            grid = self._by_uid[uid]
-            if not mask and int(np.prod(grid.shape)) * 2 > self._budget // 8:
-                return self.store.read_stored(uid, box)
-            held = (self.store.read_label(uid, mask).voxels, Rescale()) if mask else None
-            held = held or self.store.read_stored(uid)
-            self._hold(key, held)
-        region = tuple(slice(start, stop) for start, stop in box)
-        return held[0][region], held[1]
-
-    def _hold(self, key: tuple[str, str], value: tuple[Array, Rescale]) -> None:
-        with self._lock:
-            if key in self._cache:
-                return
-            self._cache[key] = value
-            self._free -= value[0].nbytes
-            while self._free < 0 and self._cache:
-                _, (dropped, _) = self._cache.popitem(last=False)
-                self._free += dropped.nbytes
+            mask[~valid] = 0
+    return Patch(image, valid, mask, matrix, scan.affine @ matrix)
 
 
-def _grid_of(row: pd.Series[Any]) -> Grid:
-    affine = affine_of(row)
-    order, _ = ras_order(affine)
-    ends = [[row[f"foreground_{a}_start"], row[f"foreground_{a}_stop"]] for a in range(3)]
-    return Grid(
-        str(row["volume_uid"]),
-        affine,
-        (int(row["shape_0"]), int(row["shape_1"]), int(row["shape_2"])),
-        (order[0], order[1], order[2]),
-        spacing_of(affine)[order],
-        np.array(ends, dtype=np.float64),
-        normaliser_of({str(name): value for name, value in row.items()}),
-    )
+def averaging_factors(matrix: Affine) -> tuple[int, int, int]:
+    """How many voxels are averaged along each stored axis before interpolating, against aliasing.
+
+    A step through the patch passes as many stored voxels as the row of the map is long (for a
+    turned patch the root of the sum over its axes); from 1.5 on they are averaged in whole
+    numbers, so that no detail finer than the patch's grid is left to fold back.
+    """
+    steps = np.linalg.norm(matrix[:3, :3], axis=1)
+    d, h, w = (round(float(s)) if s > _AVERAGED_FROM else 1 for s in steps)
+    return d, h, w
 
 
-def _rotation(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Rotations about the three axes in turn, 3x3."""
-    result = np.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = [a for a in range(3) if a != axis]
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        result = turn @ result
+def box_needed(
+    matrix: Affine, size: Size, shape: Size, factors: tuple[int, int, int] = (1, 1, 1)
+) -> Box | None:
+    """The stored voxels that a patch touches, in whole groups of `factors`; None where none."""
+    low, high = corners(matrix, size)
+    if (high < -0.5).any() or (low > np.asarray(shape) - 0.5).any():
+        return None
+    ends = []
+    for axis, factor in enumerate(factors):
+        last = shape[axis] - 1
+        # Interpolating between groups reaches one group further on either side.
+        margin = factor if factor > 1 else 0
+        first = min(max(int(np.floor(low[axis] + 1e-6)) - margin, 0), last)
+        final = min(max(int(np.ceil(high[axis] - 1e-6)) + margin, 0), last)
+        start = first // factor * factor
+        stop = min((final // factor + 1) * factor, shape[axis])
+        ends.append((start, stop))
+    return ends[0], ends[1], ends[2]
+
+
+def within(matrix: Affine, box: Box, factors: tuple[int, int, int] = (1, 1, 1)) -> Affine:
+    """The map into a box of which `factors` voxels at a time were averaged."""
+    result = matrix.copy()
+    for axis, ((start, _), factor) in enumerate(zip(box, factors, strict=True)):
+        result[axis, 3] += -start - (factor - 1) / 2
+        result[axis] /= factor
     return result
 
 
-def _patch_index(size: tuple[int, int, int]) -> npt.NDArray[np.float64]:
-    """(D, H, W, 3) indices of a patch's voxels."""
-    return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in size), indexing="ij"), -1)
+def _values(
+    reader: Reader,
+    volume_uid: str,
+    box: Box,
+    matrix: Affine,
+    size: Size,
+    factors: tuple[int, int, int],
+) -> npt.NDArray[np.float32]:
+    stored, rescale = reader.read(volume_uid, box)
+    linear = _is_linear_in_float32(stored, rescale)
+    block = stored if linear else rescale.apply(stored, first_slice=box[0][0])
+    if factors == (1, 1, 1) and _takes_voxels(matrix):
+        values = interpolate(block, within(matrix, box), size, order=0)
+        return values.astype(np.float32) if not linear else rescale.apply(values)
+    block = averaged(block.astype(np.float32), factors)
+    values = interpolate(block, within(matrix, box, factors), size, order=1)
+    if linear and (rescale.slope != 1.0 or rescale.intercept != 0.0):
+        values = values * np.float32(rescale.slope) + np.float32(rescale.intercept)
+    return values
 
 
-def _box(places: npt.NDArray[np.float64], limits: npt.NDArray[np.int64]) -> Box | None:
-    """The voxels that trilinear sampling at `places` can touch; None where it touches none."""
-    flat = places.reshape(-1, 3)
-    start = np.clip(np.floor(flat.min(axis=0)).astype(int), 0, limits)
-    stop = np.clip(np.floor(flat.max(axis=0)).astype(int) + 2, 0, limits)
-    if (stop <= start).any():
-        return None
-    (a, b), (c, d), (e, f) = ((int(s), int(t)) for s, t in zip(start, stop, strict=True))
-    return (a, b), (c, d), (e, f)
+def _is_linear_in_float32(stored: Array, rescale: Rescale) -> bool:
+    """Whether one slope serves all slices and float32 holds the stored numbers exactly."""
+    return not rescale.by_slice and stored.dtype.itemsize <= 2
 
 
-def _average(
-    values: torch.Tensor,
-    places: npt.NDArray[np.float64],
-    steps: npt.NDArray[np.float64],
-) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
-    """Average over whole voxels along axes on which neighbouring samples lie `steps` apart.
-
-    Returns the smaller block and the places in it.
-    """
-    factors = np.where(steps > _FOLDING_STEP, np.rint(steps), 1).astype(int)
-    factors = np.minimum(factors, values.shape)
-    if (factors == 1).all():
-        return values, places
-    kernel = [int(f) for f in factors]
-    pooled = F.avg_pool3d(values[None, None], kernel, ceil_mode=True, count_include_pad=False)
-    return pooled[0, 0], (places - (factors - 1) / 2) / factors
-
-
-def _interpolate(
-    values: torch.Tensor, places: npt.NDArray[np.float64], mode: Literal["bilinear", "nearest"]
-) -> torch.Tensor:
-    """Values (D, H, W) at places (d, h, w, 3) in voxels; places outside take the edge's value.
-
-    torch's grid_sample: "bilinear" is trilinear in three dimensions.
-    """
-    limits = np.maximum(np.array(values.shape) - 1, 1)
-    grid = torch.from_numpy((2 * places / limits - 1)[..., ::-1].astype(np.float32))
-    sampled = F.grid_sample(
-        values[None, None], grid[None], mode, padding_mode="border", align_corners=True
+def _takes_voxels(matrix: Affine) -> bool:
+    return bool(
+        (matrix == np.rint(matrix)).all() and (np.abs(matrix[:3, :3]).sum(axis=0) == 1).all()
     )
-    return sampled[0, 0]
+
+
+def averaged(
+    block: npt.NDArray[np.float32], factors: tuple[int, int, int]
+) -> npt.NDArray[np.float32]:
+    """Means over `factors` voxels along each axis; the last group goes on with its last voxel."""
+    for axis, factor in enumerate(factors):
+        if factor == 1:
+            continue
+        spare = -block.shape[axis] % factor
+        if spare:
+            block = np.pad(block, [(0, spare if a == axis else 0) for a in range(3)], mode="edge")
+        taken = [
+            block[tuple(slice(k, None, factor) if a == axis else slice(None) for a in range(3))]
+            for k in range(factor)
+        ]
+        total = taken[0] + taken[1]
+        for part in taken[2:]:
+            total += part
+        total *= np.float32(1 / factor)
+        block = total
+    return block

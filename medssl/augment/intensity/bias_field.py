@@ -1,35 +1,47 @@
-"""The slow change of brightness over an MR image that receive coils leave."""
+"""Inhomogeneity of a receive coil."""
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-_DEGREE = 3
+from medssl.augment.intensity.base import Draw
+
+_ORDER = 3
 
 
-def bias_field(
-    image: Tensor, rng: np.random.Generator, strength: float, *, coefficient: float
-) -> Tensor:
-    """Multiply the signal by the exponential of a polynomial of degree three in the place.
+@dataclass(frozen=True)
+class BiasField:
+    """A smooth factor, the exponential of a polynomial of third order (Van Leemput et al. 1999).
 
-    Coefficients are uniform in ± `coefficient`; places run from -1 to 1 along each axis (Van
-    Leemput et al. 1999, doi 10.1109/42.811268). The sample's minimum counts as no signal.
+    The polynomial has no constant term and Legendre factors, so that its logarithm is near zero on
+    the mean. It acts on the signal above the background.
+
+    Attributes:
+        most: largest coefficient, either way.
     """
-    sides = image.shape[1:]
-    axes = [
-        torch.linspace(-1, 1, n, device=image.device, dtype=image.dtype) if n > 1
-        else torch.zeros(1, device=image.device, dtype=image.dtype)
-        for n in sides
-    ]  # fmt: skip
-    exponent = torch.zeros(sides, device=image.device, dtype=image.dtype)
-    for powers in product(range(_DEGREE + 1), repeat=3):
-        if 0 < sum(powers) <= _DEGREE:
-            weight = strength * rng.uniform(-coefficient, coefficient)
-            x, y, z = (axis.pow(p) for axis, p in zip(axes, powers, strict=True))
-            exponent += weight * x[:, None, None] * y[None, :, None] * z[None, None, :]
-    low = image.amin()
-    return (image - low) * torch.exp(exponent) + low
+
+    most: float
+
+    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
+        coefficients = draw.rng.uniform(-self.most, self.most, (_ORDER + 1,) * 3) * draw.strength
+        field = bias_exponent(torch.from_numpy(coefficients), image)
+        return (image - draw.background) * field.exp() + draw.background
+
+
+def bias_exponent(coefficients: Tensor, image: Tensor) -> Tensor:
+    """(D, H, W): sum over 1 <= i + j + k <= 3 of c_ijk P_i(x) P_j(y) P_k(z) on -1 ... 1 cubed."""
+    x, y, z = (_legendre(n, image) for n in image.shape[1:])
+    terms = coefficients.to(image.device, image.dtype)
+    degrees = torch.arange(_ORDER + 1, device=image.device)
+    total = degrees[:, None, None] + degrees[None, :, None] + degrees[None, None, :]
+    terms = torch.where((total >= 1) & (total <= _ORDER), terms, 0.0)
+    return torch.einsum("id,jh,kw,ijk->dhw", x, y, z, terms)
+
+
+def _legendre(size: int, like: Tensor) -> Tensor:
+    """The first four Legendre polynomials at the centres of `size` voxels, (4, size)."""
+    t = (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) * (2 / size) - 1
+    return torch.stack([torch.ones_like(t), t, 1.5 * t**2 - 0.5, 2.5 * t**3 - 1.5 * t])

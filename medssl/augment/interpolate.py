@@ -1,0 +1,153 @@
+"""One interpolation of a block of voxels under an affine map.
+
+Everything that resamples goes through `interpolate`. It takes the cheapest of three ways that give
+the same values: slicing where the map falls on the voxels themselves, one axis after the other
+where it does not turn, and a general trilinear lookup (grid_sample on one sample, which runs in
+the calling thread alone and releases the interpreter's lock).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medssl.volume import Affine, Array
+
+Size = tuple[int, int, int]
+_ON_A_VOXEL = 1e-3
+_ON_THE_EDGE = 1e-4
+
+
+def snapped(matrix: Affine, size: Size) -> Affine:
+    """The map moved by at most half a voxel, if it then takes voxels as they are.
+
+    That is so where neither turning nor scaling is left in it, to a thousandth of a voxel over
+    the whole patch. Any other map is returned as it is.
+    """
+    linear = np.rint(matrix[:3, :3])
+    if np.abs(matrix[:3, :3] - linear).max() * max(size) > _ON_A_VOXEL:
+        return matrix
+    if not np.array_equal(np.abs(linear).sum(axis=0), np.ones(3)):
+        return matrix
+    result = np.eye(4)
+    result[:3, :3] = linear
+    # The small push sends a centre that lies half-way the same way whatever its last bits are.
+    result[:3, 3] = np.rint(matrix[:3, 3] + 1e-6)
+    return result
+
+
+def interpolate(
+    block: Array, matrix: Affine, size: Size, order: Literal[0, 1]
+) -> npt.NDArray[np.float32] | Array:
+    """Values of `block` at `matrix @ (i, j, k)` for each voxel of a patch of `size`.
+
+    Args:
+        block: (D, H, W); floating point where `order` is 1.
+        matrix: 4x4, index of the patch's voxel to index in the block. Beyond the block's outermost
+            voxels the nearest one goes on.
+        order: 0 takes the nearest voxel and keeps the type, 1 is trilinear and gives float32.
+    """
+    sources = _source_axes(matrix)
+    if sources is None:
+        return _turned(block, matrix, size, order)
+    return _axis_by_axis(block, matrix, size, order, sources)
+
+
+def inside(matrix: Affine, size: Size, shape: Size) -> npt.NDArray[np.bool_]:
+    """(size) True where a patch's voxel centre lies within a voxel of a scan of `shape`."""
+    low, high = corners(matrix, size)
+    limits = np.asarray(shape) - 0.5 + _ON_THE_EDGE
+    if (low >= -0.5 - _ON_THE_EDGE).all() and (high <= limits).all():
+        return np.ones(size, dtype=bool)
+    result = np.ones(size, dtype=bool)
+    for axis in range(3):
+        at = _coordinate(matrix[axis], size)
+        result &= (at >= -0.5 - _ON_THE_EDGE) & (at <= limits[axis])
+    return result
+
+
+def corners(matrix: Affine, size: Size) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Lowest and highest coordinates that the map reaches, (3,) each."""
+    reach = matrix[:3, :3] * (np.asarray(size) - 1)
+    start = matrix[:3, 3]
+    return start + np.minimum(reach, 0).sum(axis=1), start + np.maximum(reach, 0).sum(axis=1)
+
+
+def _source_axes(matrix: Affine) -> list[int] | None:
+    """The block's axis that each axis of the patch runs along, or None where the map turns."""
+    along = np.abs(matrix[:3, :3]) > 1e-9
+    if (along.sum(axis=0) != 1).any() or (along.sum(axis=1) != 1).any():
+        return None
+    return [int(np.argmax(along[:, axis])) for axis in range(3)]
+
+
+def _axis_by_axis(
+    block: Array, matrix: Affine, size: Size, order: Literal[0, 1], sources: list[int]
+) -> Array:
+    values = block.transpose(sources)
+    # The axis that shrinks most goes first, so that the others have less to do.
+    for axis in sorted(range(3), key=lambda a: size[a] / values.shape[a]):
+        source = sources[axis]
+        at = np.arange(size[axis]) * matrix[source, axis] + matrix[source, 3]
+        values = _along(values, axis, at, order)
+    return np.ascontiguousarray(values)
+
+
+def _along(values: Array, axis: int, at: npt.NDArray[np.float64], order: Literal[0, 1]) -> Array:
+    last = values.shape[axis] - 1
+    nearest = np.rint(at)
+    if order == 0 or (np.abs(at - nearest).max() < 1e-9):
+        index = np.clip(np.floor(at + 0.5) if order == 0 else nearest, 0, last).astype(np.int64)
+        step = int(index[1] - index[0]) if len(index) > 1 else 1
+        if step in (1, -1) and (np.diff(index) == step).all():
+            stop = int(index[-1]) + step
+            return values[_on_axis(axis, slice(int(index[0]), stop if stop >= 0 else None, step))]
+        return np.take(values, index, axis=axis)
+    at = np.clip(at, 0, last)
+    floor = np.minimum(np.floor(at), max(last - 1, 0)).astype(np.int64)
+    weight = (at - floor).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+    low = np.take(values, floor, axis=axis)
+    high = np.take(values, np.minimum(floor + 1, last), axis=axis)
+    high -= low
+    high *= weight
+    high += low
+    return np.asarray(high)
+
+
+def _turned(block: Array, matrix: Affine, size: Size, order: Literal[0, 1]) -> Array:
+    if order == 0:
+        index = []
+        for axis in range(3):
+            at = np.floor(_coordinate(matrix[axis], size) + np.float32(0.5))
+            index.append(np.clip(at, 0, block.shape[axis] - 1).astype(np.int32))
+        return np.asarray(block[index[0], index[1], index[2]])
+    grid = np.empty((*size, 3), dtype=np.float32)
+    for axis in range(3):
+        # grid_sample counts from -1 to 1 between the outer faces, and the last axis first.
+        n = block.shape[axis]
+        row = matrix[axis] * (2.0 / n)
+        row[3] += 1.0 / n - 1.0
+        grid[..., 2 - axis] = _coordinate(row, size)
+    source = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
+    sampled = torch.nn.functional.grid_sample(
+        source[None, None],
+        torch.from_numpy(grid)[None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return sampled[0, 0].numpy()
+
+
+def _coordinate(row: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.float32]:
+    """row @ (i, j, k, 1) over the patch, (size) float32."""
+    i, j, k = (np.arange(n) * row[a] for a, n in enumerate(size))
+    plane = (i[:, None] + j[None, :] + row[3]).astype(np.float32)
+    return np.asarray(plane[:, :, None] + k.astype(np.float32))
+
+
+def _on_axis(axis: int, where: slice) -> tuple[slice, ...]:
+    return tuple(where if a == axis else slice(None) for a in range(3))

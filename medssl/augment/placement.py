@@ -1,0 +1,86 @@
+"""Where a patch lies in the scan: spacing, rotation, scale, flip and crop as one affine map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medssl.augment.config import SpatialConfig
+from medssl.augment.interpolate import Size, snapped
+from medssl.augment.scan_info import ScanInfo, Vector
+from medssl.volume import Affine
+
+_TURNED_ALIKE = 3.0
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a patch is turned about its centre.
+
+    Attributes:
+        rotation: (3, 3), proper, in millimetres along the scan's own axes (right, front, top).
+        scale: enlargement; at 1.4 anatomy takes 1.4 times as many voxels.
+        flip: axes of the patch that are mirrored.
+    """
+
+    rotation: Vector = field(default_factory=lambda: np.eye(3))
+    scale: float = 1.0
+    flip: tuple[bool, bool, bool] = (False, False, False)
+
+
+def draw_pose(rng: np.random.Generator, config: SpatialConfig, spacing_mm: Vector) -> Pose:
+    """A random pose.
+
+    A patch whose voxels are more than three times as long as wide is turned about their long axis
+    alone: any other turn would mix thick slices (as nnU-Net does, Isensee et al. 2021).
+    """
+    angles = np.zeros(3)
+    if rng.random() < config.rotate_probability:
+        angles = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg, 3))
+        for axis in range(3):
+            across = np.delete(spacing_mm, axis)
+            if across.max() > _TURNED_ALIKE * across.min():
+                angles[axis] = 0.0
+    scale = 1.0
+    if rng.random() < config.scale_probability:
+        scale = float(np.exp(rng.uniform(*np.log(config.scale))))
+    mirrored = rng.random(3) < config.flip_probability
+    x, y, z = (bool(mirrored[axis]) and axis in config.flip for axis in range(3))
+    return Pose(rotation_about(angles), scale, (x, y, z))
+
+
+def rotation_about(angles: Vector) -> Vector:
+    """(3, 3): turns by `angles`, in radians, about the first, then the second, the third axis."""
+    result = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[b, a] = np.sin(angle)
+        turn[a, b] = -turn[b, a]
+        result = turn @ result
+    return result
+
+
+def compose_map(
+    scan: ScanInfo, size: Size, spacing_mm: Vector, centre_mm: Vector, pose: Pose
+) -> Affine:
+    """4x4, index of the patch's voxel -> index of the stored voxel.
+
+    world = centre + frame @ rotation @ diag(spacing / scale) @ flip @ (index - (size - 1) / 2);
+    stored = affine^-1 @ world. Where nothing is left to interpolate, the map is moved by at most
+    half a voxel onto the scan's own voxels (`interpolate.snapped`).
+
+    Args:
+        spacing_mm: (3,), along the patch's axes.
+        centre_mm: (3,), RAS millimetres of the patch's middle.
+    """
+    signs = np.where(pose.flip, -1.0, 1.0)
+    to_world = np.eye(4)
+    to_world[:3, :3] = scan.frame @ pose.rotation @ np.diag(spacing_mm / pose.scale * signs)
+    to_world[:3, 3] = centre_mm - to_world[:3, :3] @ ((np.asarray(size) - 1) / 2)
+    to_stored = np.asarray(np.linalg.solve(scan.affine, to_world), dtype=np.float64)
+    # What is no turn but rounding (1e-12 of a voxel) would hide that the axes are parallel.
+    to_stored[:3, :3][np.abs(to_stored[:3, :3]) < 1e-7] = 0.0
+    return snapped(to_stored, size)

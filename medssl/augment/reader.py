@@ -1,0 +1,82 @@
+"""Reading boxes of stored voxels, from memory where the scan is small enough to stay there."""
+
+from __future__ import annotations
+
+import threading
+
+from medssl.errors import StoreError
+from medssl.store import Store
+from medssl.store.voxels import Rescale, read_stored
+from medssl.volume import Array, Box
+
+DEFAULT_CACHE_BYTES = 1 << 30
+
+
+class Reader:
+    """Boxes of a store's volumes and masks, safe for many threads.
+
+    Whole decoded volumes are kept until `cache_bytes` are full and then none is dropped: an epoch
+    visits every volume once, which is the order in which dropping the least recently used one
+    would drop each just before it is wanted. What does not fit is read box by box. What is
+    returned is the same either way, and read-only.
+    """
+
+    def __init__(self, store: Store, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self.store = store
+        manifest = store.manifest
+        self._paths = dict(zip(manifest["volume_uid"], manifest["path"], strict=True))
+        self._sizes = dict(
+            zip(
+                manifest["volume_uid"],
+                manifest["shape_0"] * manifest["shape_1"] * manifest["shape_2"],
+                strict=True,
+            )
+        )
+        self._masks: dict[str, dict[str, str]] = {}
+        self._kept: dict[str, tuple[Array, Rescale]] = {}
+        self._bytes_left = cache_bytes
+        self._lock = threading.Lock()
+
+    def read(self, volume_uid: str, box: Box) -> tuple[Array, Rescale]:
+        """The stored numbers of a box, and how they become values (Rescale of the whole volume).
+
+        Raises:
+            StoreError: there is no such volume, or its voxels are missing or damaged.
+        """
+        path = self._paths.get(volume_uid)
+        if path is None:
+            raise StoreError(f"the store has no volume {volume_uid}")
+        return self._read(path, int(self._sizes[volume_uid]), box)
+
+    def read_mask(self, volume_uid: str, box: Box, name: str = "mask") -> Array:
+        """The labels of a box, on the volume's own grid, in their stored integer type.
+
+        Raises:
+            StoreError: the volume has no mask of this name.
+        """
+        if name not in self._masks:
+            self._masks[name] = {
+                str(uid): path for uid, path in self.store.mask_labels(name).items()
+            }
+        path = self._masks[name].get(volume_uid)
+        if path is None:
+            raise StoreError(f"volume {volume_uid} has no mask named {name}")
+        return self._read(path, int(self._sizes[volume_uid]), box)[0]
+
+    def _read(self, path: str, voxels: int, box: Box) -> tuple[Array, Rescale]:
+        kept = self._kept.get(path)
+        if kept is None and voxels <= self._bytes_left:
+            kept = self._keep(path)
+        if kept is None:
+            return read_stored(self.store.root / path, box)
+        whole, rescale = kept
+        return whole[tuple(slice(start, stop) for start, stop in box)], rescale
+
+    def _keep(self, path: str) -> tuple[Array, Rescale]:
+        whole, rescale = read_stored(self.store.root / path)
+        whole.setflags(write=False)
+        with self._lock:
+            if path not in self._kept and whole.nbytes <= self._bytes_left:
+                self._kept[path] = whole, rescale
+                self._bytes_left -= whole.nbytes
+        return whole, rescale

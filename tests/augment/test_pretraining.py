@@ -1,0 +1,144 @@
+"""A batch is a pure function of (manifest, config, seed, step)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.augment.batch import MODALITIES, Batch
+from medssl.augment.config import AugmentConfig, IntensityConfig, PatchConfig, SpatialConfig
+from medssl.augment.loader import Loader
+from medssl.augment.pretraining import PretrainSource, patient_codes
+from medssl.errors import ConfigError
+from medssl.store import Store
+
+CONFIG = AugmentConfig(
+    patch=PatchConfig(size=(16, 14, 12), spacing_mm=1.2),
+    spatial=SpatialConfig(rotate_probability=0.7, scale_probability=0.7, flip=(0, 1, 2)),
+    intensity=IntensityConfig(strength=1.5),
+)
+
+
+def source_of(store: Store, **changed: Any) -> PretrainSource:
+    settings: dict[str, Any] = {"num_views": 2, "seed": 7, "global_batch": 4, "config": CONFIG}
+    settings.update(changed)
+    config = settings.pop("config")
+    return PretrainSource(store, store.manifest, config, **settings)
+
+
+def batches(source: PretrainSource, rank: int = 0, world: int = 1, workers: int = 0) -> list[Batch]:
+    loader = Loader(source, rank, world, num_workers=workers)
+    finished = [source.finish(batch, step) for step, batch in loader.batches(2, 6)]
+    loader.close()
+    return finished
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
+
+
+def test_the_number_of_workers_changes_nothing(small_store: Store) -> None:
+    plain = batches(source_of(small_store))
+    for workers in (1, 3):
+        for one, other in zip(plain, batches(source_of(small_store), workers=workers), strict=True):
+            assert_equal(one, other)
+
+
+def test_two_ranks_draw_the_batch_of_one(small_store: Store) -> None:
+    whole = batches(source_of(small_store))
+    parts = [batches(source_of(small_store), rank, 2) for rank in (0, 1)]
+    for step, batch in enumerate(whole):
+        halves = [part[step] for part in parts]
+        assert_equal(batch, {k: torch.cat([half[k] for half in halves]) for k in batch})
+
+
+def test_a_step_can_be_drawn_alone(small_store: Store) -> None:
+    source = source_of(small_store)
+    _, alone = next(Loader(source).batches(5, 6))
+    assert_equal(source.finish(alone, 5), batches(source_of(small_store))[-1])
+
+
+def test_steps_views_and_seeds_differ(small_store: Store) -> None:
+    first, second, *_ = batches(source_of(small_store))
+    assert not torch.equal(first["image"], second["image"])
+    assert not torch.equal(first["image"][:, 0], first["image"][:, 1])
+    other = batches(source_of(small_store, seed=8))[0]
+    assert not torch.equal(first["image"], other["image"])
+
+
+def test_a_batch_holds_what_it_should(small_store: Store) -> None:
+    batch = batches(source_of(small_store))[0]
+    assert {k: tuple(v.shape) for k, v in batch.items()} == {
+        "image": (4, 2, 1, 16, 14, 12),
+        "valid": (4, 2, 1, 16, 14, 12),
+        "background": (4,),
+        "map": (4, 2, 4, 4),
+        **dict.fromkeys(("index", "volume", "patient", "modality", "policy"), (4,)),
+    }
+    assert batch["image"].dtype == torch.float32
+    assert batch["valid"].dtype == torch.bool
+    assert batch["index"].tolist() == [0, 1, 2, 3]
+    assert all(batch[k].dtype == torch.int64 for k in ("index", "volume", "patient", "modality"))
+    rows = small_store.manifest
+    for volume, modality in zip(batch["volume"].tolist(), batch["modality"].tolist(), strict=True):
+        assert MODALITIES[modality] == rows["modality"].iloc[volume]
+
+
+def test_every_volume_is_seen_once_an_epoch(small_store: Store) -> None:
+    source = source_of(small_store, global_batch=2, num_views=1)
+    seen = [source.sample(step, index)["volume"].item() for step in range(3) for index in (0, 1)]
+    assert sorted(seen) == list(range(6))
+
+
+def test_outside_the_scan_the_image_is_background(small_store: Store) -> None:
+    config = CONFIG.model_copy(update={"patch": PatchConfig(size=(40, 40, 40), spacing_mm=2.0)})
+    for batch in batches(source_of(small_store, config=config)):
+        background = batch["background"].view(-1, 1, 1, 1, 1, 1).expand_as(batch["image"])
+        outside = ~batch["valid"]
+        assert outside.any()
+        assert torch.equal(batch["image"][outside], background[outside])
+        assert (batch["image"] >= background).all()
+
+
+def test_a_method_without_intensities_gets_the_image_as_it_is(small_store: Store) -> None:
+    source = source_of(small_store, intensity=False)
+    _, batch = next(Loader(source).batches(0, 1))
+    assert source.finish(batch, 0)["image"] is batch["image"]
+    augmented = source_of(small_store).finish(batch, 0)["image"]
+    assert not torch.equal(augmented, batch["image"])
+
+
+def test_the_map_leads_from_one_view_to_the_other(small_store: Store) -> None:
+    config = CONFIG.model_copy(update={"patch": PatchConfig(size=(12, 12, 12))})
+    source = source_of(small_store, config=config, overlap=(0.6, 0.9), intensity=False)
+    for index in range(4):
+        sample = source.sample(0, index)
+        one, other = sample["map"].double()
+        between = torch.linalg.solve(other, one).numpy()
+        where = np.stack(np.meshgrid(*[np.arange(12)] * 3, indexing="ij"), -1)
+        at = where @ between[:3, :3].T + between[:3, 3]
+        both = ((at > -0.5) & (at < 11.5)).all(axis=-1)
+        assert 0.2 < both.mean() <= 1
+
+
+def test_patients_are_told_apart(small_store: Store) -> None:
+    rows = small_store.manifest
+    codes = patient_codes(rows)
+    assert codes == [0, 1, 0, 2, 3, 4]
+    apart = rows.assign(group_quality="scan", patient_key="")
+    assert patient_codes(apart) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"num_views": 3}, {"overlap": (0.8, 0.4)}, {"overlap": (0, 1)}]
+)
+def test_what_cannot_be_drawn_is_refused(small_store: Store, changed: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        source_of(small_store, **changed)
+    with pytest.raises(ConfigError, match="no volume"):
+        PretrainSource(small_store, small_store.manifest.iloc[:0], CONFIG)
