@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -10,14 +12,13 @@ from torch import Tensor
 def gather_with_gradient(local: Tensor) -> Tensor:
     """(world * B, ...) from each rank's (B, ...); B must be the same on every rank.
 
-    Backward sums what all ranks' losses say about this rank's part.
+    Backward sums what all ranks' losses say about this rank's part. torch.distributed.nn had the
+    same function and is deprecated; its successor is newer than the oldest torch supported here.
     """
     if not _several():
         return local
-    from torch.distributed.nn.functional import all_gather
-
-    parts: tuple[Tensor, ...] = all_gather(local)  # type: ignore[no-untyped-call]
-    return torch.cat(parts)
+    gathered: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 def gather(local: Tensor) -> Tensor:
@@ -36,3 +37,16 @@ def rank() -> int:
 
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        ctx.rows = len(local)
+        return gather(local)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total[dist.get_rank() * ctx.rows :][: ctx.rows]

@@ -1,4 +1,4 @@
-"""Cubes of voxels as tokens, and back."""
+"""Cubes of voxels as tokens."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ def cut_tokens(voxels_BCDHW: Tensor, side: int) -> Tensor:
     d, h, w = (n // side for n in size)
     cubes = voxels_BCDHW.reshape(b, c, d, side, h, side, w, side)
     return cubes.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(b, d * h * w, c * side**3)
-
-
-def join_tokens(tokens_BNK: Tensor, grid: tuple[int, int, int], side: int) -> Tensor:
-    """The inverse of `cut_tokens`: (B, N, C * side^3) to (B, C, D, H, W)."""
-    b = tokens_BNK.shape[0]
-    d, h, w = grid
-    cubes = tokens_BNK.reshape(b, d, h, w, -1, side, side, side)
-    return cubes.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(b, -1, d * side, h * side, w * side)
 
 
 def take_tokens(tokens_BNK: Tensor, chosen_BM: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ class ViTEncoder(Encoder):
         return self._through_blocks(self._embed_tokens(voxels_BCDHW, visible_BM))
 
     def _embed_tokens(self, voxels_BCDHW: Tensor, visible_BM: Tensor | None = None) -> Tensor:
-        tokens = cut_tokens(voxels_BCDHW, self.config.token_size)
         grid = self._grid(voxels_BCDHW)
+        tokens = cut_tokens(voxels_BCDHW, self.config.token_size)
         positions = positions_on(grid, self.config.dim, voxels_BCDHW.device).expand(
             tokens.shape[0], -1, -1
         )

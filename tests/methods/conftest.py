@@ -1,0 +1,29 @@
+"""Tiny batches as a sample source hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+Batch = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """make_batch(samples, views, size, patients=None): smooth images, all of them inside."""
+
+    def make(samples: int, views: int, size: int, patients: list[int] | None = None) -> Batch:
+        generator = torch.Generator().manual_seed(7)
+        coarse = torch.randn(samples, 1, 4, 4, 4, generator=generator)
+        smooth = torch.nn.functional.interpolate(coarse, size=(size,) * 3, mode="trilinear")
+        noise = torch.randn(samples, views, 1, *(size,) * 3, generator=generator)
+        return {
+            "image": smooth[:, None] + 0.1 * noise,
+            "valid": torch.ones(samples, views, 1, *(size,) * 3, dtype=torch.bool),
+            "index": torch.arange(samples),
+            "patient": torch.tensor(patients or list(range(samples))),
+        }
+
+    return make
