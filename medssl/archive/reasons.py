@@ -51,8 +51,8 @@ class Reason(StrEnum):
     CT_OUT_OF_RANGE = (
         "CT_OUT_OF_RANGE",
         "quarantined",
-        "A CT in Hounsfield units has values far outside -1024 to 3071. Check the rescale slope and "
-        "intercept, or state other units in the cases file.",
+        "A CT in Hounsfield units has values far outside -1024 to 3071. Check the rescale slope "
+        "and intercept, or state other units in the cases file.",
     )
 
     # --- any format: reading --------------------------------------------------------------------
@@ -191,8 +191,8 @@ class Reason(StrEnum):
     NOT_THREE_D = (
         "NOT_THREE_D",
         "not an image",
-        "A single slice, or five dimensions and more. Volumes of three dimensions are taken, and "
-        "four are split over time.",
+        "Fewer than three dimensions, or more than four. Volumes of three are taken, and four are "
+        "split over time.",
     )
 
     # --- labels ---------------------------------------------------------------------------------
@@ -232,4 +232,197 @@ class Reason(StrEnum):
         "LABEL_NOT_INTEGER",
         "quarantined",
         "A mask holds whole numbers from 0 to 255; this one has others.",
+    )
+
+    # --- DICOM: files that are no scan ------------------------------------------------------------
+    DICOMDIR = (
+        "DICOMDIR",
+        "not an image",
+        "An index of a medium. The files themselves are found by their content; nothing to do.",
+    )
+    SECONDARY_CAPTURE = (
+        "SECONDARY_CAPTURE",
+        "not an image",
+        "A secondary capture: a picture of a screen or a scanned sheet, which may show a name. "
+        "Nothing to do.",
+    )
+    SCREEN_SAVE = (
+        "SCREEN_SAVE",
+        "not an image",
+        "The image type says that this is a screen save. Nothing to do.",
+    )
+    BURNED_IN_ANNOTATION = (
+        "BURNED_IN_ANNOTATION",
+        "not an image",
+        "BurnedInAnnotation is YES: text in the pixels may name the patient. Nothing to do.",
+    )
+    COLOUR_IMAGE = (
+        "COLOUR_IMAGE",
+        "not an image",
+        "RGB, YBR or palette pixels. A scan has one number a voxel. Nothing to do.",
+    )
+    LOCALIZER = (
+        "LOCALIZER",
+        "not an image",
+        "A localizer, scout or topogram. Nothing to do.",
+    )
+    PROJECTION = (
+        "PROJECTION",
+        "not an image",
+        "A maximum or minimum intensity projection or a rendering. Ingest the series it was made "
+        "from.",
+    )
+    REFORMAT = (
+        "REFORMAT",
+        "not an image",
+        "A reformat (MPR, curved or resampled) of another series. Ingest that series.",
+    )
+    SEGMENTATION_OBJECT = (
+        "SEGMENTATION_OBJECT",
+        "not an image",
+        "A DICOM segmentation: a label, not a scan.",
+    )
+    RT_STRUCTURE_SET = (
+        "RT_STRUCTURE_SET",
+        "not an image",
+        "Contours for radiotherapy: a label, not a scan.",
+    )
+    RT_OBJECT = (
+        "RT_OBJECT",
+        "not an image",
+        "A radiotherapy dose, plan, image or record. Nothing to do.",
+    )
+    STRUCTURED_REPORT = (
+        "STRUCTURED_REPORT",
+        "not an image",
+        "A structured report or dose sheet. Nothing to do.",
+    )
+    PRESENTATION_STATE = (
+        "PRESENTATION_STATE",
+        "not an image",
+        "A presentation state: how a viewer shows an image. Nothing to do.",
+    )
+    KEY_OBJECT = (
+        "KEY_OBJECT",
+        "not an image",
+        "A key object selection: a list of images. Nothing to do.",
+    )
+    OTHER_DICOM_OBJECT = (
+        "OTHER_DICOM_OBJECT",
+        "not an image",
+        "A DICOM object other than CT, MR or PET image storage. Nothing to do.",
+    )
+
+    # --- DICOM: files that cannot be read ---------------------------------------------------------
+    DICOM_HEADER_DAMAGED = (
+        "DICOM_HEADER_DAMAGED",
+        "failed",
+        "The header breaks off or contradicts its own encoding. Copy the file again.",
+    )
+    DICOM_UID_MISSING = (
+        "DICOM_UID_MISSING",
+        "quarantined",
+        "SOPClassUID, SOPInstanceUID, StudyInstanceUID or SeriesInstanceUID is missing, so the "
+        "file cannot be placed in a series. Export it again.",
+    )
+    PIXEL_DATA_MISSING = (
+        "PIXEL_DATA_MISSING",
+        "failed",
+        "The header describes an image, but the file ends before its pixels. Copy the file again.",
+    )
+    PIXEL_DATA_LENGTH = (
+        "PIXEL_DATA_LENGTH",
+        "failed",
+        "The pixel data are shorter or longer than the header says. Copy the file again.",
+    )
+    PIXEL_DATA_DAMAGED = (
+        "PIXEL_DATA_DAMAGED",
+        "failed",
+        "The compressed pixels cannot be decoded, or decode to another size. Copy the file again.",
+    )
+    PIXEL_FORMAT_INVALID = (
+        "PIXEL_FORMAT_INVALID",
+        "quarantined",
+        "Rows, columns, bits or frames make no image: absent, zero, or contradicting each other.",
+    )
+    DICOM_TOO_LARGE = (
+        "DICOM_TOO_LARGE",
+        "quarantined",
+        "The header asks for more than 2 GiB of pixels in one file; nothing was decoded.",
+    )
+    TRANSFER_SYNTAX_UNKNOWN = (
+        "TRANSFER_SYNTAX_UNKNOWN",
+        "quarantined",
+        "The transfer syntax is private, retired or a video. Convert it to explicit little endian.",
+    )
+
+    # --- DICOM: series into volumes ---------------------------------------------------------------
+    DUPLICATE_DROPPED = (
+        "DUPLICATE_DROPPED",
+        "corrected",
+        "The same instance, or the same pixels at the same position, came more than once and was "
+        "taken once. Nothing to do.",
+    )
+    MONOCHROME1_KEPT = (
+        "MONOCHROME1_KEPT",
+        "corrected",
+        "MONOCHROME1: the numbers are as stored, low values shown bright by viewers; they were not "
+        "inverted.",
+    )
+    SAME_INSTANCE_DIFFERS = (
+        "SAME_INSTANCE_DIFFERS",
+        "quarantined",
+        "Two files carry one SOPInstanceUID but different pixels or positions. Export the series "
+        "again.",
+    )
+    SAME_POSITION_DIFFERS = (
+        "SAME_POSITION_DIFFERS",
+        "quarantined",
+        "Several slices lie at one position with different pixels, and nothing in their headers "
+        "tells the volumes apart. Separate them by hand.",
+    )
+    MISSING_SLICE = (
+        "MISSING_SLICE",
+        "quarantined",
+        "A slice is missing; the detail says where. Send it to the archive and run again: the "
+        "series is then taken.",
+    )
+    SPACING_IRREGULAR = (
+        "SPACING_IRREGULAR",
+        "quarantined",
+        "The slices do not lie at equal steps along one line. Resample it beforehand, or leave it.",
+    )
+    SINGLE_SLICE = (
+        "SINGLE_SLICE",
+        "quarantined",
+        "One slice alone: its extent across the plane was not measured, and SliceThickness does "
+        "not tell it.",
+    )
+    POSITION_MISSING = (
+        "POSITION_MISSING",
+        "quarantined",
+        "ImagePositionPatient or ImageOrientationPatient is missing or not a number. Export the "
+        "series again.",
+    )
+    ORIENTATION_INVALID = (
+        "ORIENTATION_INVALID",
+        "quarantined",
+        "The direction cosines are not perpendicular unit vectors. Export the series again.",
+    )
+    PIXEL_SPACING_MISSING = (
+        "PIXEL_SPACING_MISSING",
+        "quarantined",
+        "PixelSpacing is missing, zero or not a number; 1 mm is never assumed. Export again.",
+    )
+    RESCALE_INVALID = (
+        "RESCALE_INVALID",
+        "quarantined",
+        "The rescale slope is zero, not a number, or there for some slices only; or a lookup table "
+        "stands in its place.",
+    )
+    SIEMENS_MOSAIC = (
+        "SIEMENS_MOSAIC",
+        "quarantined",
+        "A Siemens mosaic whose private header does not tell its slices' positions. Convert it "
+        "with dcm2niix (pip install dcm2niix) and ingest the NIfTI.",
     )

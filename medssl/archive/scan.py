@@ -65,6 +65,7 @@ class Scan:
     source_format: str
     corrections: tuple[Reason, ...] = ()
     facts: Facts = field(default_factory=Facts)
+    detail: str = ""  # numbers on the corrections, never PHI
 
 
 @dataclass(frozen=True)

@@ -72,5 +72,6 @@ LABELS = pa.schema(
         ("kind", _TEXT),  # class, mask or split
         ("value", _TEXT),  # the class; for a mask the values in it, "0,1,2"
         ("path", _TEXT),  # of a mask, inside the store
+        ("corrections", _TEXT),  # of a mask: reason codes joined by "+", empty where it was exact
     ]
 )

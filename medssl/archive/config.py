@@ -1,0 +1,57 @@
+"""What `medssl ingest` can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from medssl.config import Config
+from medssl.volume import Modality
+
+
+class IngestConfig(Config):
+    """One run of `medssl ingest`: where from, where to, and what the files cannot say."""
+
+    archive: Path = Field(description="Folder of scans, searched to its last subfolder.")
+    store: Path = Field(description="Folder of the store: made, or grown where it is there.")
+    cases: Path | None = Field(
+        default=None,
+        description="CSV or TSV that says what files cannot: which file, series or patient a row "
+        "is for, then patient, site, modality, units, sex, age, split, and classes.",
+    )
+    linkage: Path | None = Field(
+        default=None,
+        description="Parquet file, outside the store, that maps keys back to sources and patients. "
+        "It identifies patients: keep it as you keep the archive.",
+    )
+    key_file: Path | None = Field(
+        default=None,
+        description="Secret key; else $MEDSSL_KEY_FILE, else ~/.config/medssl/key.",
+    )
+    modality: Modality | None = Field(
+        default=None,
+        description="Modality of NIfTI files, which do not state one; a row of cases goes first.",
+    )
+    site: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_-]{0,32}$",
+        description="Short name of the site; patients of two sites never share a key.",
+    )
+    use_issuer: bool = Field(
+        default=False,
+        description="Let the issuer of a PatientID count. Only where it is always filled in: an "
+        "issuer that comes and goes splits a patient in two.",
+    )
+    workers: int | None = Field(
+        default=None, ge=1, description="Reading processes; else one a core, four at most."
+    )
+    max_voxels: int = Field(
+        default=2**30, ge=1, description="A file whose header asks for more is not decoded."
+    )
+    max_memory_gb: float = Field(
+        default=8.0, gt=0, description="Memory that one reading process may take for one series."
+    )
+    time_limit_s: float = Field(
+        default=900.0, gt=0, description="Time that one series may take, then its process is ended."
+    )

@@ -1,0 +1,108 @@
+"""Values out of a data set, or None where they are absent, empty or not what their VR says."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+
+Key = str | BaseTag | tuple[int, int]
+
+_EPOCH = datetime.datetime(1900, 1, 1)
+_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(\.\d{1,6})?")
+
+
+def raw(ds: Dataset, key: Key) -> Any:
+    """The value of an element, or None; a value that cannot be parsed counts as absent."""
+    try:
+        if isinstance(key, str):
+            return ds.get(key)
+        tag = Tag(key)
+        return ds[tag].value if tag in ds else None
+    except Exception:  # pydicom raises many kinds for a value that its VR does not allow
+        return None
+
+
+def text(ds: Dataset, key: Key) -> str:
+    """A string value without surrounding blanks; empty where absent."""
+    value = raw(ds, key)
+    return "" if value is None else str(value).strip(" \0")
+
+
+def tokens(ds: Dataset, key: Key) -> tuple[str, ...]:
+    """A multi-valued code string in capitals, such as ImageType."""
+    value = raw(ds, key)
+    if value is None or value == "":
+        return ()
+    parts = [value] if isinstance(value, str) else list(value)
+    return tuple(str(part).strip().upper() for part in parts)
+
+
+def numbers(ds: Dataset, key: Key) -> tuple[float, ...]:
+    """All values of a numeric element; empty where one of them is not a finite number."""
+    value = raw(ds, key)
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str | bytes | int | float):
+        value = [value]
+    try:
+        found = tuple(float(part) for part in value)
+    except (TypeError, ValueError):
+        return ()
+    return found if all(math.isfinite(x) for x in found) else ()
+
+
+def number(ds: Dataset, key: Key) -> float | None:
+    """The first value of a numeric element."""
+    found = numbers(ds, key)
+    return found[0] if found else None
+
+
+def number_or_nan(ds: Dataset, key: Key) -> float | None:
+    """The first value of a numeric element; NaN where there is one that is no finite number."""
+    try:
+        empty = key not in ds or str(ds[key].value).strip() in ("", "None")
+    except Exception:  # pydicom raises many kinds for a value that its VR does not allow
+        empty = False
+    if empty:
+        return None
+    value = number(ds, key)
+    return math.nan if value is None else value
+
+
+def integer(ds: Dataset, key: Key) -> int | None:
+    value = number(ds, key)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def first_item(ds: Dataset | None, key: Key) -> Dataset | None:
+    """The first item of a sequence, or None."""
+    value = raw(ds, key) if ds is not None else None
+    try:
+        return value[0] if value else None
+    except (TypeError, IndexError):
+        return None
+
+
+def seconds(date: str, time: str) -> float | None:
+    """DA and TM as seconds since 1900, or None where either is not a date or a time."""
+    match = _TIME.match(time.strip())
+    try:
+        day = datetime.datetime.strptime(date.strip().replace(".", "")[:8], "%Y%m%d")
+    except ValueError:
+        return None
+    if match is None:
+        return None
+    hours, minutes, secs, fraction = match.groups()
+    of_day = int(hours) * 3600 + int(minutes or 0) * 60 + int(secs or 0) + float(fraction or 0)
+    return (day - _EPOCH).total_seconds() + of_day
+
+
+def moment(ds: Dataset, key: Key) -> float | None:
+    """A DT value as seconds since 1900; its offset from UTC is left out."""
+    value = text(ds, key)
+    return seconds(value[:8], value[8:]) if len(value) >= 10 else None

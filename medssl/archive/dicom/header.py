@@ -1,0 +1,277 @@
+"""What medssl keeps of a DICOM header: small, picklable, without pixels."""
+
+from __future__ import annotations
+
+import errno
+import io
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from medssl.archive.dicom import elements
+from medssl.archive.dicom.facts import facts_of
+from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
+from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
+from medssl.archive.dicom.mosaic import Mosaic, mosaic_of
+from medssl.archive.dicom.pet import PetHeader, pet_header
+from medssl.archive.reasons import Reason
+from medssl.archive.scan import Facts
+
+MAX_PIXEL_BYTES = 2**31
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_PIXEL_TAGS = frozenset({(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)})
+
+
+class Unreadable(Exception):
+    """A file that is not taken, and why; `detail` holds numbers and enums alone."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """How the pixels lie in the file (PS3.3 C.7.6.3).
+
+    `offset` is where the PixelData element begins, None where it cannot be pointed at (deflated);
+    `present` whether the file reaches that far.
+    """
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+    transfer_syntax: str
+    offset: int | None
+    present: bool
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the decoded pixels, all frames."""
+        bits = self.rows * self.columns * self.frames * self.samples * self.bits_allocated
+        return (bits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One file: who, which series, which kind, how its pixels lie, and its frames."""
+
+    path: Path
+    patient: tuple[str, str]
+    study: str
+    series: str
+    instance: str
+    sop_class: str
+    frame_of_reference: str
+    instance_number: int | None
+    burned_in: bool
+    pixels: PixelFormat
+    frames: tuple[Frame, ...]
+    facts: Facts
+    declared_slices: int | None = None
+    mosaic: Mosaic | None = None
+    pet: PetHeader | None = None
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of one DICOM file, whatever its name, with or without preamble.
+
+    A data set without preamble and meta header counts as DICOM where it has SOP class, rows and
+    pixels. The pixels are not read.
+
+    Raises:
+        Unreadable: the file is empty, not DICOM, a DICOMDIR, cut off within its header, or lacks
+            the UIDs that place it in a series.
+    """
+    try:
+        with path.open("rb") as file, disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom quotes the value it warns of
+            return _read(path, file)
+    except OSError as error:
+        raise Unreadable(Reason.UNREADABLE_FILE, type(error).__name__) from error
+
+
+def open_data_set(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
+    """The header as a data set, and the stream standing where it ended, at the pixels.
+
+    A deflated data set is inflated into memory, never beyond the cap on pixels.
+    """
+    start = file.read(132)
+    if not start:
+        raise Unreadable(Reason.EMPTY_FILE)
+    bare = start[128:] != b"DICM"
+    if bare and not _may_be_bare(start):
+        raise Unreadable(Reason.UNKNOWN_FORMAT)
+    file.seek(0)
+    try:
+        if not bare:
+            file = _inflated_if_deflated(file)
+        ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+    except Unreadable:
+        raise
+    except Exception as error:  # pydicom raises many kinds for bytes that are no data set
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk; a seek to nowhere is of the file
+        reason = Reason.UNKNOWN_FORMAT if bare else Reason.DICOM_HEADER_DAMAGED
+        raise Unreadable(reason, type(error).__name__) from error
+    return ds, file
+
+
+def _read(path: Path, file: BinaryIO) -> Header:
+    ds, stream = open_data_set(file)
+    sop_class = elements.text(ds, "SOPClassUID") or elements.text(
+        ds.file_meta, "MediaStorageSOPClassUID"
+    )
+    if sop_class == _MEDIA_DIRECTORY:
+        raise Unreadable(Reason.DICOMDIR)
+    if not sop_class and len(ds) < 3:
+        raise Unreadable(Reason.UNKNOWN_FORMAT)
+    instance, study, series = (
+        elements.text(ds, k) for k in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    )
+    if not (sop_class and instance and study and series):
+        cut_off = not stream.read(1)
+        raise Unreadable(Reason.DICOM_HEADER_DAMAGED if cut_off else Reason.DICOM_UID_MISSING)
+    modality = modality_of(sop_class)
+    frames: tuple[Frame, ...] = ()
+    mosaic = None
+    if sop_class in ENHANCED_CLASSES:
+        frames = enhanced_frames(ds)
+    elif modality is not None:
+        whole = classic_frame(ds)
+        mosaic = mosaic_of(ds) if is_mosaic(whole.image_type) else None
+        frames = mosaic_frames(whole, mosaic) if is_mosaic(whole.image_type) else (whole,)
+    return Header(
+        path=path,
+        patient=(elements.text(ds, "PatientID"), elements.text(ds, "IssuerOfPatientID")),
+        study=study,
+        series=series,
+        instance=instance,
+        sop_class=sop_class,
+        frame_of_reference=elements.text(ds, "FrameOfReferenceUID"),
+        instance_number=elements.integer(ds, "InstanceNumber"),
+        burned_in=elements.text(ds, "BurnedInAnnotation").upper() == "YES",
+        pixels=_pixel_format(ds, stream, inflated=stream is not file),
+        frames=frames,
+        facts=facts_of(ds, modality),
+        declared_slices=elements.integer(ds, "NumberOfSlices") if modality == "PT" else None,
+        mosaic=mosaic,
+        pet=pet_header(ds) if modality == "PT" else None,
+    )
+
+
+def _pixel_format(ds: Dataset, stream: BinaryIO, inflated: bool) -> PixelFormat:
+    def whole(key: str, default: int = 0) -> int:
+        value = elements.integer(ds, key)
+        return default if value is None else value
+
+    offset = stream.tell()
+    tag = stream.read(4)
+    order = "big" if _transfer_syntax(ds) == ExplicitVRBigEndian else "little"
+    found = (int.from_bytes(tag[:2], order), int.from_bytes(tag[2:], order))  # type: ignore[arg-type]
+    return PixelFormat(
+        rows=whole("Rows"),
+        columns=whole("Columns"),
+        frames=whole("NumberOfFrames", 1),
+        samples=whole("SamplesPerPixel", 1),
+        bits_allocated=whole("BitsAllocated"),
+        bits_stored=whole("BitsStored"),
+        high_bit=whole("HighBit", whole("BitsStored") - 1),
+        signed=whole("PixelRepresentation") == 1,
+        photometric=elements.text(ds, "PhotometricInterpretation").upper(),
+        transfer_syntax=_transfer_syntax(ds),
+        offset=None if inflated else offset,
+        present=found in _PIXEL_TAGS,
+    )
+
+
+def _transfer_syntax(ds: Dataset) -> str:
+    """The stated one, else the encoding that pydicom found in the data set itself."""
+    stated = elements.text(ds.file_meta, "TransferSyntaxUID")
+    if stated:
+        return stated
+    implicit, little = ds.original_encoding
+    if implicit:
+        return str(ImplicitVRLittleEndian)
+    return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
+
+
+def _may_be_bare(start: bytes) -> bool:
+    """Whether the first bytes could be a data set without preamble: a tag of group 2 or 8."""
+    return start[:2] in (b"\x02\x00", b"\x08\x00") or start[:2] == b"\x00\x08"
+
+
+def _inflated_if_deflated(file: BinaryIO) -> BinaryIO:
+    """The file as it is, or its data set inflated and labelled explicit little endian."""
+    head = file.read(4096)
+    file.seek(0)
+    if b"UI\x16\0" + DeflatedExplicitVRLittleEndian.encode() not in head:
+        return file
+    file.seek(_end_of_meta(head))
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = unpacker.decompress(file.read(), MAX_PIXEL_BYTES + 2**26)
+    if unpacker.unconsumed_tail:
+        raise Unreadable(Reason.DICOM_TOO_LARGE)
+    return io.BytesIO(b"\0" * 128 + b"DICM" + _EXPLICIT_META + data)
+
+
+_EXPLICIT_META = b"\x02\0\x10\0UI\x14\0" + ExplicitVRLittleEndian.encode() + b"\0"
+
+
+def _end_of_meta(head: bytes) -> int:
+    """Where the elements of group 2 end (explicit little endian, PS3.10 section 7.1)."""
+    at = 132
+    while head[at : at + 2] == b"\x02\0":
+        long = head[at + 4 : at + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")
+        where = slice(at + 8, at + 12) if long else slice(at + 6, at + 8)
+        at = where.stop + int.from_bytes(head[where], "little")
+    return at
+
+
+_KEYWORDS = (
+    "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate",
+    "SeriesDate", "AcquisitionDate", "SeriesTime", "AcquisitionTime", "Manufacturer",
+    "SeriesDescription", "ManufacturerModelName", "PatientID", "IssuerOfPatientID",
+    "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight", "ContrastBolusAgent",
+    "BodyPartExamined", "ScanningSequence", "SequenceName", "RepetitionTime", "EchoTime",
+    "InversionTime", "MagneticFieldStrength", "ProtocolName", "TriggerTime", "FlipAngle",
+    "ConvolutionKernel", "ActualFrameDuration", "DiffusionBValue", "DiffusionGradientOrientation",
+    "AcquisitionContrast", "VolumeBasedCalculationTechnique", "StudyInstanceUID",
+    "SeriesInstanceUID", "AcquisitionNumber", "InstanceNumber", "ImagePositionPatient",
+    "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier",
+    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
+    "PixelSpacing", "CorrectedImage", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "BurnedInAnnotation", "RescaleIntercept", "RescaleSlope",
+    "RescaleType", "ModalityLUTSequence", "RadiopharmaceuticalInformationSequence",
+    "NumberOfSlices", "Units", "SUVType", "DecayCorrection", "FrameReferenceTime",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+_PRIVATE = (
+    *((0x0009, e) for e in (0x0010, 0x100D)),  # GE, date and time of the PET scan
+    *((0x0019, e) for e in (0x0010, 0x100A, 0x100C, 0x100E)),  # Siemens, mosaic and diffusion
+    *((0x0029, e) for e in (0x0010, 0x0011, 0x1010, 0x1020)),  # Siemens, CSA headers
+    *((0x0043, e) for e in (0x0010, 0x1039)),  # GE, diffusion
+    *((0x2001, e) for e in (0x0010, 0x1003)),  # Philips, diffusion
+    *((0x7053, e) for e in (0x0010, 0x1000, 0x1009)),  # Philips, PET factors
+)
+_TAGS: list[BaseTag] = [*(Tag(k) for k in _KEYWORDS), *(Tag(t) for t in _PRIVATE)]

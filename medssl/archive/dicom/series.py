@@ -1,0 +1,296 @@
+"""One series, judged: every file of it ends in a volume or in a rejection that says why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from medssl.archive.dicom.decode import check_format, decode
+from medssl.archive.dicom.geometry import Misplaced, check_orientation, stack
+from medssl.archive.dicom.grouping import (
+    Part,
+    Slice,
+    collides,
+    slice_places,
+    split,
+    split_by_headers,
+    split_by_time,
+)
+from medssl.archive.dicom.header import Header, Unreadable
+from medssl.archive.dicom.intensity import rescale_of
+from medssl.archive.dicom.kinds import modality_of, reason_not_an_image
+from medssl.archive.reasons import Reason
+from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.volume import Array
+
+
+def read_series(headers: list[Header]) -> list[Judged]:
+    """Split, order, judge and decode the files of one series.
+
+    One Scan for each volume that it holds; a Rejection for each part that makes no volume and for
+    each file that is none. A file that belongs to the series but cannot be read makes its volume a
+    rejection too (MISSING_SLICE): it is never closed over.
+
+    Raises:
+        CodecError: a decoder is not installed; the message names the package.
+    """
+    return _Series(headers).judge()
+
+
+@dataclass
+class _Series:
+    """The state of one reading: what was decoded, what was lost, what was judged."""
+
+    headers: list[Header]
+    judged: list[Judged] = field(default_factory=list)
+    lost: dict[Path, Unreadable] = field(default_factory=dict)
+    decoded: dict[Path, Array] = field(default_factory=dict)
+
+    def judge(self) -> list[Judged]:
+        images = self._images()
+        unplaced = [h for h in images if h.path in self.lost and not _is_placed(h)]
+        images, duplicates, conflicts = self._instances_once(
+            [h for h in images if h not in unplaced]
+        )
+        for part in split(self._slices(images)) if images else []:
+            for piece, corrections in self._without_collisions(part, duplicates):
+                self._build(piece, corrections, conflicts, len(unplaced))
+        for path, problem in self.lost.items():
+            header = next(h for h in self.headers if h.path == path)
+            self._reject([header], "file", problem.reason, problem.detail)
+        return self.judged
+
+    def _images(self) -> list[Header]:
+        """The files that are CT, MR or PET images; the others are rejected by their kind."""
+        images = []
+        for header in self.headers:
+            if modality_of(header.sop_class) is None:
+                self._reject([header], "file", reason_not_an_image(header.sop_class))
+            elif header.burned_in:
+                self._reject([header], "file", Reason.BURNED_IN_ANNOTATION)
+            else:
+                try:
+                    check_format(header)
+                except Unreadable as problem:
+                    if problem.reason is Reason.COLOUR_IMAGE:
+                        self._reject([header], "file", problem.reason)
+                        continue
+                    self.lost[header.path] = problem
+                images.append(header)
+        return images
+
+    def _instances_once(self, headers: list[Header]) -> tuple[list[Header], set[str], set[str]]:
+        """Each SOP instance once; which of them came again, and which came again but different."""
+        by_instance: dict[str, list[Header]] = defaultdict(list)
+        for header in headers:
+            by_instance[header.instance].append(header)
+        once: list[Header] = []
+        duplicates: set[str] = set()
+        conflicts: set[str] = set()
+        for instance, copies in by_instance.items():
+            sound = (
+                copies if len(copies) == 1 else [h for h in copies if self._pixels(h) is not None]
+            )
+            once.append((sound or copies)[0])
+            if len(sound) > 1:
+                alike = all(self._alike(sound[0], other) for other in sound[1:])
+                (duplicates if alike else conflicts).add(instance)
+        return once, duplicates, conflicts
+
+    def _alike(self, one: Header, other: Header) -> bool:
+        first, second = self._pixels(one), self._pixels(other)
+        return one.frames == other.frames and first is not None and np.array_equal(first, second)  # type: ignore[arg-type]
+
+    def _slices(self, headers: Iterable[Header]) -> list[Slice]:
+        """The frames that have a place; the others are rejected, file by file."""
+        slices: list[Slice] = []
+        for header in headers:
+            unfit: dict[Reason, int] = defaultdict(int)
+            for frame in header.frames:
+                reason = frame.marker or _unplaced(header, frame.position, frame.orientation)
+                if reason is None and (len(frame.spacing) != 2 or min(frame.spacing) <= 0):
+                    reason = Reason.PIXEL_SPACING_MISSING
+                if reason is None:
+                    slices.append(Slice(header, frame))
+                else:
+                    unfit[reason] += 1
+            if header.path not in self.lost:
+                for reason, count in unfit.items():
+                    frames = f"{count} of {len(header.frames)} frames"
+                    self._reject([header], "file", reason, frames if len(header.frames) > 1 else "")
+        return slices
+
+    def _without_collisions(
+        self, part: Part, duplicates: set[str]
+    ) -> list[tuple[Part, tuple[Reason, ...]]]:
+        """Pieces in which every place is held once, and what had to be corrected for it."""
+        pieces: list[tuple[Part, tuple[Reason, ...]]] = []
+        for piece in split_by_headers(part):
+            again = any(s.header.instance in duplicates for s in piece.slices)
+            corrections = (Reason.DUPLICATE_DROPPED,) if again else ()
+            if not collides(piece):
+                pieces.append((piece, corrections))
+                continue
+            single = self._equal_pixels_once(piece)
+            if not collides(single):
+                pieces.append((single, (Reason.DUPLICATE_DROPPED,)))
+                continue
+            points = split_by_time(piece)
+            if points is None and len(single.slices) < len(piece.slices):
+                points, corrections = split_by_time(single), (Reason.DUPLICATE_DROPPED,)
+            if points is None:
+                self._reject_part(piece, Reason.SAME_POSITION_DIFFERS, _shared_places(single))
+            pieces += [(point, corrections) for point in points or []]
+        return pieces
+
+    def _equal_pixels_once(self, part: Part) -> Part:
+        """Without the frames that repeat the pixels and rescale of another at their place."""
+        kept: list[Slice] = []
+        by_place: dict[int, list[Slice]] = defaultdict(list)
+        for one, place in zip(part.slices, slice_places(part), strict=True):
+            by_place[int(place)].append(one)
+        for frames in by_place.values():
+            sound = frames
+            if len(frames) > 1:
+                sound = [f for f in frames if self._pixels(f.header) is not None] or frames[:1]
+            first_kept = len(kept)
+            for one in sound:
+                if not any(self._same_values(one, other) for other in kept[first_kept:]):
+                    kept.append(one)
+        return replace(part, slices=tuple(kept))
+
+    def _same_values(self, one: Slice, other: Slice) -> bool:
+        first, second = self._frame(one), self._frame(other)
+        return (
+            (one.frame.slope, one.frame.intercept) == (other.frame.slope, other.frame.intercept)
+            and first is not None
+            and second is not None
+            and np.array_equal(first, second)
+        )
+
+    def _build(
+        self, part: Part, corrections: tuple[Reason, ...], conflicts: set[str], unplaced: int
+    ) -> None:
+        """The volume of a part, or the rejection that says why it is none."""
+        slices = part.slices
+        try:
+            if any(s.header.instance in conflicts for s in slices):
+                raise Misplaced(Reason.SAME_INSTANCE_DIFFERS, "")
+            frame = slices[0].frame
+            positions = np.array([s.frame.position for s in slices])
+            placed = stack(positions, frame.orientation, frame.spacing)
+            ordered = [slices[i] for i in placed.order]
+            _check_count(ordered, unplaced)
+            rescale, units = rescale_of(ordered)
+            stored = self._stored(ordered)
+        except Misplaced as problem:
+            self._reject_part(part, problem.reason, problem.detail)
+            return
+        header = ordered[0].header
+        if header.pixels.photometric == "MONOCHROME1":
+            corrections = (*corrections, Reason.MONOCHROME1_KEPT)
+        modality = modality_of(header.sop_class)
+        assert modality is not None
+        self.judged.append(
+            Scan(
+                source=_source([s.header for s in ordered], part.name),
+                stored=stored,
+                rescale=rescale,
+                affine=placed.affine,
+                modality=modality,
+                units=units,
+                source_format="DICOM",
+                corrections=corrections,
+                facts=header.facts,
+            )
+        )
+
+    def _stored(self, slices: Sequence[Slice]) -> Array:
+        """(slices, rows, columns), as the type that holds them all."""
+        frames = [self._frame(one) for one in slices]
+        absent = [i for i, frame in enumerate(frames, 1) if frame is None]
+        if absent:
+            raise Misplaced(
+                Reason.MISSING_SLICE,
+                f"{len(absent)} of {len(slices)} slices cannot be read, the first is {absent[0]}",
+            )
+        for one in slices:
+            if len(one.header.frames) == 1:
+                self.decoded.pop(one.header.path, None)
+        return np.stack([frame for frame in frames if frame is not None])
+
+    def _frame(self, one: Slice) -> Array | None:
+        pixels = self._pixels(one.header)
+        return None if pixels is None else np.asarray(pixels[one.frame.index])
+
+    def _pixels(self, header: Header) -> Array | None:
+        """The decoded frames of a file, once; None, and noted, where it cannot be read."""
+        if header.path in self.lost:
+            return None
+        if header.path not in self.decoded:
+            try:
+                self.decoded[header.path] = decode(header)
+            except Unreadable as problem:
+                self.lost[header.path] = problem
+                return None
+        return self.decoded[header.path]
+
+    def _reject_part(self, part: Part, reason: Reason, detail: str) -> None:
+        self._reject([s.header for s in part.slices], "series", reason, detail, part.name)
+
+    def _reject(
+        self, headers: list[Header], kind: str, reason: Reason, detail: str = "", part: str = ""
+    ) -> None:
+        self.judged.append(Rejection(_source(headers, part), kind, reason, detail))
+
+
+def _source(headers: Sequence[Header], part: str) -> Source:
+    first = headers[0]
+    return Source(
+        files=tuple(dict.fromkeys(h.path for h in headers)),
+        patient=first.patient,
+        study=first.study,
+        series=first.series,
+        part=part,
+        instances=tuple(dict.fromkeys(h.instance for h in headers)),
+    )
+
+
+def _is_placed(header: Header) -> bool:
+    return any(frame.position and frame.orientation for frame in header.frames)
+
+
+def _unplaced(
+    header: Header, position: Sequence[float], orientation: Sequence[float]
+) -> Reason | None:
+    if not position or not orientation:
+        return Reason.POSITION_MISSING
+    try:
+        check_orientation(orientation)
+    except Misplaced as problem:
+        return problem.reason
+    return None
+
+
+def _shared_places(part: Part) -> str:
+    counts = np.bincount(slice_places(part))
+    shared, most = int((counts > 1).sum()), int(counts.max())
+    return f"{shared} of {len(counts)} positions hold up to {most} slices"
+
+
+def _check_count(ordered: Sequence[Slice], unplaced: int) -> None:
+    """Raise Misplaced where slices are known to be missing though no gap shows it."""
+    if unplaced:
+        raise Misplaced(
+            Reason.MISSING_SLICE,
+            f"{unplaced} damaged files of this series do not tell their position",
+        )
+    declared = ordered[0].header.declared_slices
+    if declared is not None and declared > len(ordered):
+        raise Misplaced(
+            Reason.MISSING_SLICE, f"{len(ordered)} slices of {declared} that the header declares"
+        )

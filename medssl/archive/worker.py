@@ -1,0 +1,335 @@
+"""What a reading process does: one unit of the archive into voxels in the store and rows.
+
+A unit is a DICOM series or a NIfTI file with its mask. Voxels and masks are written here; the rows
+go back to the parent, which alone writes the manifest.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medssl.archive.cases import Case
+from medssl.archive.config import IngestConfig
+from medssl.archive.find import Found, stamp_of
+from medssl.archive.identities import Identity, identify
+from medssl.archive.identity import Key
+from medssl.archive.journal import UnitRows
+from medssl.archive.labels import Mask, fit_mask, read_mask
+from medssl.archive.linkage import LinkageRow
+from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read_nifti
+from medssl.archive.reasons import Reason
+from medssl.archive.rows import manifest_row
+from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.store.voxels import Rescale, write_voxels
+from medssl.store.writer import volume_path
+from medssl.volume import Array
+
+if TYPE_CHECKING:
+    from medssl.archive.dicom import Header
+
+_HASH_BYTES = 1 << 22
+_HU_LIMITS = (-4096.0, 32767.0)  # the 1st and 99th percentile of a CT lie within
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every unit of a run has in common."""
+
+    root: Path
+    key: Key
+    config: IngestConfig
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is read together, and what is known of it beforehand."""
+
+    unit_key: str
+    signature: str
+    source_key: str
+    files: tuple[Found, ...]
+    dicom: bool = False
+    headers: tuple[Header, ...] = ()  # of the DICOM files that are new
+    subject: tuple[str, str] | None = None  # BIDS: folder of the data set, subject
+    case: Case | None = None
+    label: Found | None = None
+    label_key: str = ""
+    notes: tuple[Reason, ...] = ()  # on its labels, known from names
+
+
+@dataclass
+class UnitResult:
+    """The rows of a unit for the store, for the linkage file, and what the summary counts."""
+
+    store: UnitRows
+    linkage: list[LinkageRow] = field(default_factory=list)
+    failed: bool = False
+    masked_voxels: int = 0
+
+
+def read_headers(found: Found) -> Header | Rejection:
+    """The header of one DICOM file, or why there is none."""
+    from medssl.archive.dicom import Unreadable, read_header
+
+    try:
+        return read_header(found.path)
+    except Unreadable as fault:
+        source = Source((found.path,), None, "", found.relative)
+        return Rejection(source, "file", fault.reason, fault.detail)
+
+
+def is_label_map(max_voxels: int, found: Found) -> bool:
+    """Whether the voxels of a NIfTI look like labels; False where it cannot be read."""
+    try:
+        file = load_nifti(found.path, max_voxels)
+    except NiftiFault:
+        return False
+    return file.raw.shape[3] == 1 and looks_like_labels(file.raw[..., 0])
+
+
+def ingest_unit(context: Context, unit: Unit) -> UnitResult:
+    """Read, judge and store one unit."""
+    result = UnitResult(UnitRows(unit.unit_key, unit.signature))
+    hashes = {found.path: _sha256(found.path) for found in unit.files}
+    judged = _read(context, unit)
+    if any(_changed(found) for found in unit.files):
+        judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
+    mask, mask_fault = _read_label(context, unit)
+    taken = 0
+    notes: list[Reason] = []
+    for item in judged:
+        identity = identify(context.key, context.config, unit, item.source, hashes)
+        if isinstance(item, Scan):
+            item = _judge_values(_stated(item, context.config, unit.case))
+        if isinstance(item, Rejection):
+            _add_rejection(result, unit, item, identity)
+            continue
+        taken += 1
+        if not unit.dicom and unit.case is None and looks_like_labels(item.stored):
+            notes.append(Reason.IMAGE_LOOKS_LIKE_LABEL)
+        _add_scan(context, unit, item, identity, result)
+        if mask is not None:
+            mask_fault = _add_mask(context, unit, item, identity, mask, result)
+    if unit.label is not None:
+        fault = mask_fault if taken else NiftiFault(Reason.LABEL_WITHOUT_IMAGE)
+        if fault is not None:
+            _add_label_note(result, unit.label_key, unit.label, fault.reason, fault.detail)
+    source_key = context.key.hmac("source", unit.source_key, "")
+    for reason in dict.fromkeys([*unit.notes, *notes]) if taken else ():
+        _add_label_note(result, source_key, unit.files[0], reason, "")
+    return result
+
+
+def _read(context: Context, unit: Unit) -> list[Judged]:
+    if not unit.dicom:
+        found = unit.files[0]
+        return read_nifti(found.path, found.relative, context.config.max_voxels)
+    from medssl.archive.dicom import group_by_series, read_series
+
+    known = {header.path for header in unit.headers}
+    answers = [read_headers(found) for found in unit.files if found.path not in known]
+    refused: list[Judged] = [answer for answer in answers if isinstance(answer, Rejection)]
+    headers = [*unit.headers, *(a for a in answers if not isinstance(a, Rejection))]
+    groups = group_by_series(headers)
+    return refused + [item for group in groups for item in read_series(group)]
+
+
+def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
+    """The scan with the modality and units that were stated for a format that has none."""
+    if scan.source_format == "NIFTI":
+        stated = case or Case()
+        modality: Any = stated.modality or config.modality or scan.modality
+        units: Any = stated.units or scan.units
+        scan = replace(scan, modality=modality, units=units)
+    return scan
+
+
+def _judge_values(scan: Scan) -> Scan | Rejection:
+    low, high = scan.stored.min(), scan.stored.max()
+    if low == high and not scan.rescale.by_slice:
+        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, f"stored value {low}")
+    if scan.units == "HU" and not scan.rescale.by_slice:
+        sample = scan.stored.ravel()[:: max(1, scan.stored.size // 1_000_000)]
+        ends = np.percentile(scan.rescale.apply(sample), [1, 99])
+        if ends.min() < _HU_LIMITS[0] or ends.max() > _HU_LIMITS[1]:
+            detail = f"percentiles 1 and 99: {ends[0]:.0f}, {ends[1]:.0f}"
+            return Rejection(scan.source, "series", Reason.CT_OUT_OF_RANGE, detail)
+    return scan
+
+
+def _read_label(context: Context, unit: Unit) -> tuple[Mask | None, NiftiFault | None]:
+    if unit.label is None:
+        return None, None
+    try:
+        mask = read_mask(unit.label.path, context.config.max_voxels)
+        if _changed(unit.label):
+            raise NiftiFault(Reason.CHANGED_WHILE_READ)
+        return mask, None
+    except NiftiFault as fault:
+        return None, fault
+    except OSError:
+        return None, NiftiFault(Reason.UNREADABLE_FILE)
+
+
+def _add_scan(
+    context: Context,
+    unit: Unit,
+    scan: Scan,
+    identity: Identity,
+    result: UnitResult,
+) -> None:
+    uid = identity.volume_uid
+    rows = result.store.rows
+    rows["manifest"].append(manifest_row(scan, identity, unit.case))
+    for instance_key, sha256 in identity.instances:
+        rows["instances"].append(
+            {"volume_uid": uid, "instance_key": instance_key, "file_sha256": sha256}
+        )
+    about = {"volume_uid": uid, "patient_key": identity.patient_key, "path": "", "corrections": ""}
+    case = unit.case or Case()
+    for name, value in case.labels:
+        rows["labels"].append({**about, "name": name, "kind": "class", "value": value})
+    if case.split:
+        rows["labels"].append({**about, "name": "split", "kind": "split", "value": case.split})
+    _write(context.root, volume_path(uid), scan.stored, scan.rescale)
+    if Reason.NAN_MASKED in scan.corrections and scan.detail.startswith("NAN_MASKED "):
+        result.masked_voxels += int(scan.detail.split()[1])
+    outcome = "CORRECTED" if scan.corrections else "EXACT"
+    codes = "+".join(reason.value for reason in scan.corrections)
+    result.linkage.append(_linkage_row(unit, scan.source, identity, outcome, codes))
+
+
+def _add_mask(
+    context: Context, unit: Unit, scan: Scan, identity: Identity, mask: Mask, result: UnitResult
+) -> NiftiFault | None:
+    d, h, w = scan.stored.shape
+    try:
+        fitted, corrections = fit_mask(mask, scan.affine, (d, h, w))
+    except NiftiFault as fault:
+        return fault
+    path = volume_path(identity.volume_uid, "labels")
+    _write(context.root, path, fitted.classes, Rescale())
+    codes = "+".join(reason.value for reason in corrections)
+    result.store.rows["labels"].append(
+        {
+            "volume_uid": identity.volume_uid,
+            "patient_key": identity.patient_key,
+            "name": "mask",
+            "kind": "mask",
+            "value": fitted.values(),
+            "path": path,
+            "corrections": codes,
+        }
+    )
+    assert unit.label is not None
+    result.linkage.append(
+        LinkageRow(
+            unit_key=unit.unit_key,
+            source=str(unit.label.path),
+            patient_key=identity.patient_key,
+            volume_uid=identity.volume_uid,
+            source_key=unit.label_key,
+            outcome="CORRECTED" if corrections else "EXACT",
+            reason_code=codes,
+        )
+    )
+    return None
+
+
+def _add_rejection(
+    result: UnitResult, unit: Unit, rejection: Rejection, identity: Identity
+) -> None:
+    kind = "file" if rejection.kind == "file" else rejection.kind
+    result.store.rows["rejected"].append(
+        {
+            "source_key": identity.source_key,
+            "kind": kind,
+            "reason": rejection.reason.value,
+            "detail": rejection.detail,
+            "n_files": len(rejection.source.files),
+        }
+    )
+    result.failed |= rejection.reason.group == "failed"
+    result.linkage.append(
+        _linkage_row(unit, rejection.source, identity, "REJECTED", rejection.reason.value)
+    )
+
+
+def _add_label_note(
+    result: UnitResult, source_key: str, found: Found, reason: Reason, detail: str
+) -> None:
+    result.store.rows["rejected"].append(
+        {
+            "source_key": source_key,
+            "kind": "label",
+            "reason": reason.value,
+            "detail": detail,
+            "n_files": 1,
+        }
+    )
+    result.linkage.append(
+        LinkageRow(
+            unit_key=result.store.unit_key,
+            source=str(found.path),
+            source_key=source_key,
+            outcome="REJECTED",
+            reason_code=reason.value,
+        )
+    )
+
+
+def _linkage_row(
+    unit: Unit, source: Source, identity: Identity, outcome: str, codes: str
+) -> LinkageRow:
+    patient_id, issuer = source.patient or ("", "")
+    paths: Sequence[Path] = source.files
+    place = paths[0] if len(paths) == 1 else Path(os.path.commonpath(paths)) if paths else ""
+    return LinkageRow(
+        unit_key=unit.unit_key,
+        source=str(place),
+        patient_id=patient_id,
+        issuer=issuer,
+        study_uid=source.study,
+        series_uid=source.series if source.patient else "",
+        part=source.part,
+        patient_key=identity.patient_key,
+        series_key=identity.series_key,
+        volume_uid=identity.volume_uid if outcome != "REJECTED" else "",
+        source_key=identity.source_key,
+        outcome=outcome,
+        reason_code=codes,
+    )
+
+
+def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
+    """Write voxels; a full disk is told as such, whatever the library calls it."""
+    try:
+        write_voxels(root / relative, stored, rescale)
+    except RuntimeError as error:
+        if shutil.disk_usage(root).free < 2 * stored.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _changed(found: Found) -> bool:
+    try:
+        return stamp_of(os.stat(found.path)) != found.stamp
+    except OSError:
+        return True

@@ -1,0 +1,219 @@
+"""Every encoding of one image decodes to that image, and damage is told, never filled."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from medssl.archive.dicom import Unreadable, read_header
+from medssl.archive.dicom import decode as decode_module
+from medssl.archive.dicom.decode import decode
+from medssl.archive.reasons import Reason
+from medssl.archive.scan import Rejection
+from medssl.errors import CodecError
+
+MakeSeries = Callable[..., Any]
+
+IMAGE = (np.arange(120).reshape(12, 10) * 37 % 4096).astype(np.uint16)
+# IMAGE as one HTJ2K codestream (reversible) and one 12 bit JPEG Extended one.
+HTJ2K = bytes.fromhex(
+    "ff4fff51002940000000000a0000000c00000000000000000000000a0000000c000000000000000000010f0101ff50"
+    "000800020000000aff52000c00020001000504044001ff5c00132088909090909090909090909090888888ff640017"
+    "00014f70656e4a50482056657220302e32362e332eff90000a00000000009f0001ff93c0002653f30507740000c000"
+    "13400013400012001cfe02077400def60387740001077400c00013400013400012802697010b74001fef00223400de"
+    "00877400c0001510000554000130ff7fe00107e2750080f6d9f7c03201feb600ff7f81047400c0002be00016840002"
+    "70480441fe4790d00bf202f7e08b79001bc546d8e88ddee8f41c467401ecb800ff7ff601827500ffd9"
+)
+JPEG12 = bytes.fromhex(
+    "ffd8ffe000104a46494600010100000100010000ffdb00430002010101010102010101020202020204030202020205"
+    "04040304060506060605060606070908060709070606080b08090a0a0a0a0a06080b0c0b0a0c090a0a0affc1000b0c"
+    "000c000a01011100ffc40017000003010000000000000000000000000008090a0cffc4002f10000003050407090000"
+    "000000000000000506090407080a0c0002030b0d0e162a475364262c3536454a636971ffda0008010100003f00cc83"
+    "2aee85a9f2e6e9f72b82df9d3dac6c97a16a7b1c13ba7de9981c16f8eef4f63aeacf759156af629ad6b44736fa9cfe"
+    "45fa6e2c8ff8ad44a903f34017ca5c34768a356397495b0f514ef8a162079455fac323a7393e4323bf53e25148c2f2"
+    "45896ec00044ca2a5b2915c0db471ac49a03400118f159c35990d12f5ac22b9d763827baf4d3ff00f86607b5fd6939"
+    "777edbedffd9"
+)
+
+
+def encoded(make_series: MakeSeries, data: bytes, syntax: str, **values: Any) -> Path:
+    """One file whose only fragment is `data`."""
+    series = make_series(num=1).set(
+        BitsStored=12, HighBit=11, PixelRepresentation=0, Rows=12, Columns=10, **values
+    )
+    series.slices[0].PixelData = encapsulate([data])
+    series.slices[0]["PixelData"].VR = "OB"
+    series.slices[0]["PixelData"].is_undefined_length = True
+    return Path(series.write(syntax)[0])
+
+
+@pytest.mark.parametrize(
+    ("syntax", "signed"),
+    [
+        (RLELossless, False),
+        (RLELossless, True),
+        (JPEGLSLossless, False),
+        (JPEG2000Lossless, False),
+        (JPEG2000Lossless, True),
+    ],
+)
+def test_lossless_encodings_decode_exactly(
+    make_series: MakeSeries, syntax: str, signed: bool
+) -> None:
+    series = make_series(num=1)
+    pixels = np.tile(series.voxels[0] if signed else IMAGE, (4, 5))  # 48 x 50
+    series.set(Rows=48, Columns=50)
+    ds = series.set(PixelRepresentation=int(signed), PixelData=pixels.tobytes()).slices[0]
+    if not signed:
+        ds.BitsStored, ds.HighBit = 12, 11
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    ds.compress(syntax, generate_instance_uid=False)
+    found = decode(read_header(series.write(syntax)[0]))
+    assert found.dtype == pixels.dtype
+    np.testing.assert_array_equal(found, pixels[None])
+
+
+def test_htj2k_decodes_exactly(make_series: MakeSeries) -> None:
+    path = encoded(make_series, HTJ2K, HTJ2KLossless)
+    np.testing.assert_array_equal(decode(read_header(path)), IMAGE[None])
+
+
+def test_jpeg_extended_with_12_bits(make_series: MakeSeries) -> None:
+    path = encoded(make_series, JPEG12, JPEGExtended12Bit)
+    found = decode(read_header(path)).astype(int)
+    assert np.abs(found - IMAGE).max() <= 5  # the quantisation of this codestream
+
+
+def test_jpeg_baseline(make_series: MakeSeries) -> None:
+    smooth = np.add.outer(np.arange(12) * 4, np.arange(10) * 5).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(smooth).save(buffer, "JPEG", quality=95)
+    path = encoded(make_series, buffer.getvalue(), JPEGBaseline8Bit)
+    ds = pydicom.dcmread(path)
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+    ds.save_as(path)
+    found = decode(read_header(path))
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - smooth).max() <= 3
+
+
+def test_frames_split_over_fragments(make_series: MakeSeries) -> None:
+    path = encoded(make_series, HTJ2K, HTJ2KLossless)
+    ds = pydicom.dcmread(path)
+    ds.PixelData = encapsulate([HTJ2K], fragments_per_frame=3)
+    ds.save_as(path)
+    np.testing.assert_array_equal(decode(read_header(path)), IMAGE[None])
+
+
+@pytest.mark.parametrize(
+    ("syntax", "implicit", "little"),
+    [
+        ("1.2.840.10008.1.2", True, True),
+        ("1.2.840.10008.1.2.1", False, True),
+        ("1.2.840.10008.1.2.1.99", False, True),
+        ("1.2.840.10008.1.2.2", False, False),
+    ],
+)
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_native_encodings(
+    make_series: MakeSeries, syntax: str, implicit: bool, little: bool, bits: int
+) -> None:
+    """Odd sizes and every width; big endian as 16 bit words (PS3.5 section 8.2)."""
+    series = make_series(num=1)
+    pixels = np.arange(15).reshape(3, 5).astype(f"u{bits // 8}") * (1 if bits == 8 else 4000)
+    ds = series.slices[0]
+    ds.Rows, ds.Columns, ds.PixelRepresentation = 3, 5, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, bits, bits - 1
+    data = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+    if not little:
+        words = np.frombuffer(data, dtype="<u2")
+        data = words.byteswap().tobytes()
+    ds.PixelData = data
+    ds["PixelData"].VR = "OW"
+    found = decode(read_header(series.write(syntax)[0]))
+    np.testing.assert_array_equal(found[0], pixels)
+    assert found.dtype == pixels.dtype
+
+
+@pytest.mark.parametrize("cut", [30, 150, 260])
+def test_cut_codestream_is_damage(make_series: MakeSeries, cut: int) -> None:
+    path = encoded(make_series, HTJ2K[:cut], HTJ2KLossless)
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is Reason.PIXEL_DATA_DAMAGED
+
+
+def test_codestream_of_another_size_is_refused_before_it_is_decoded(
+    make_series: MakeSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = HTJ2K[:8] + (2**31).to_bytes(4, "big") + HTJ2K[12:]
+    path = encoded(make_series, huge, HTJ2KLossless)
+
+    def never(*args: Any) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(decode_module, "_decode_frame", never)
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is Reason.PIXEL_DATA_DAMAGED
+
+
+def test_missing_decoder_is_an_error_that_names_the_package(
+    make_series: MakeSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = encoded(make_series, HTJ2K, HTJ2KLossless)
+    real = decode_module.get_decoder
+
+    class Without:
+        available_plugins = ()
+
+    monkeypatch.setattr(decode_module, "get_decoder", lambda uid: Without())
+    with pytest.raises(CodecError, match="pip install pylibjpeg pylibjpeg-openjpeg"):
+        decode(read_header(path))
+    assert real is not decode_module.get_decoder
+
+
+def test_video_is_an_unknown_transfer_syntax(make_series: MakeSeries) -> None:
+    path = encoded(make_series, HTJ2K, "1.2.840.10008.1.2.4.102")
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is Reason.TRANSFER_SYNTAX_UNKNOWN
+
+
+def test_zero_padding_after_the_last_voxel_is_ignored(make_series: MakeSeries) -> None:
+    series = make_series()
+    series.slices[2].PixelData += b"\0" * 128
+    (scan,) = series.judge()
+    assert not isinstance(scan, Rejection)
+    np.testing.assert_array_equal(scan.stored, series.voxels)
+
+
+def test_deflate_bomb_is_not_inflated(
+    make_series: MakeSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medssl.archive.dicom import header as header_module
+
+    series = make_series(num=1)
+    series.slices[0].PixelData = b"\0" * 240
+    path = series.write("1.2.840.10008.1.2.1.99")[0]
+    monkeypatch.setattr(header_module, "MAX_PIXEL_BYTES", 100 - 2**26)
+    with pytest.raises(Unreadable) as caught:
+        read_header(path)
+    assert caught.value.reason is Reason.DICOM_TOO_LARGE
