@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from medssl import __version__
 from medssl.store.writer import write_atomically
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Part = dict[str, Any]
+
+_HASH = re.compile(r"[0-9a-f]{32,64}")
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ def text(line: str) -> Part:
     return {"kind": "text", "text": line}
 
 
-def verdict(line: str) -> Part:
-    """The one sentence that a reader in a hurry should see."""
-    return {"kind": "verdict", "text": line}
+def verdict(line: str, tone: Literal["good", "bad", "open"] = "open") -> Part:
+    """The one sentence that a reader in a hurry should see; `tone` colours its edge."""
+    return {"kind": "verdict", "text": line, "tone": tone}
 
 
 def code(block: str) -> Part:
@@ -50,11 +53,9 @@ def figure(drawn: Figure | bytes, caption: str) -> Part:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Part:
     """A table; numbers are aligned to the right and shown with four digits."""
-    return {
-        "kind": "table",
-        "columns": columns,
-        "rows": [[_cell(value) for value in row] for row in rows],
-    }
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [any(row[i]["number"] for row in cells) for i in range(len(columns))]
+    return {"kind": "table", "columns": list(zip(columns, numeric, strict=True)), "rows": cells}
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
@@ -89,4 +90,4 @@ def _cell(value: Any) -> dict[str, Any]:
         return {"text": f"{value:,}", "number": True}
     if isinstance(value, float):
         return {"text": "–" if math.isnan(value) else f"{value:.4g}", "number": True}
-    return {"text": str(value), "number": False}
+    return {"text": str(value), "number": False, "hash": bool(_HASH.fullmatch(str(value)))}

@@ -53,7 +53,8 @@ def patient_weights(predictions: pd.DataFrame, resamples: int, seed: int) -> Wei
         rows = np.arange(resamples)[:, None] * len(members)
         flat = np.bincount((rows + drawn).ravel(), minlength=resamples * len(members))
         counts[:, members] = flat.reshape(resamples, len(members))
-    return counts[:, strata.index.get_indexer(predictions["patient_key"])]
+    patient = strata.index.get_indexer(pd.Index(predictions["patient_key"]))
+    return np.take(counts, patient, axis=1)
 
 
 def bootstrap_interval(

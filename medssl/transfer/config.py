@@ -1,0 +1,176 @@
+"""Configuration of fine-tuning: the task, where the weights come from, who is in which part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from medssl.augment.config import AugmentConfig
+from medssl.config import Config
+from medssl.engine.config import OptimConfig, RuntimeConfig
+from medssl.models.config import ModelConfig
+
+PRIMARY_METRIC = {"classification": "auc_macro", "segmentation": "dice_mean"}
+
+
+class ClassificationTask(Config):
+    """One class for each volume."""
+
+    name: Literal["classification"] = "classification"
+    label: str = Field(description="Name of the class label in the store.")
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="Its values in order, the last of two being the positive one; volumes with "
+        "another value are left out. null: all values that the store has, in ascending order.",
+    )
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the last layer.")
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="Share of the target that is spread over all classes."
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if classes is not None and len(set(classes)) < len(classes):
+            raise ValueError("a class is named twice")
+        return classes
+
+
+class SegmentationTask(Config):
+    """One class for each voxel."""
+
+    name: Literal["segmentation"] = "segmentation"
+    mask: str = Field("mask", description="Name of the mask in the store.")
+    classes: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Values of the mask that are told apart; every other value is background. "
+        "null: all values above 0 that the store's masks have.",
+    )
+    labelled_share: float = Field(
+        0.67,
+        ge=0,
+        le=1,
+        description="Share of training patches centred on a labelled voxel; the others are cut "
+        "anywhere in the foreground.",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_foreground(cls, classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if classes is not None and (min(classes) < 1 or len(set(classes)) < len(classes)):
+            raise ValueError("classes are different values of at least 1; 0 is the background")
+        return classes
+
+
+TaskConfig = Annotated[ClassificationTask | SegmentationTask, Field(discriminator="name")]
+
+
+class FitConfig(Config):
+    """One training on labels; a study runs many that differ in weights, cases and seed."""
+
+    task: TaskConfig = Field(description="What is learned: its name and settings.")
+    init: Path | None = Field(
+        None,
+        description="Folder of a pretraining run, or a safetensors file with its encoder; null: "
+        "from scratch.",
+    )
+    load_decoder: bool = Field(
+        True, description="Segmentation: also take the decoder, where pretraining trained one."
+    )
+    model: ModelConfig | None = Field(
+        None, description="The network: its name and settings; null: as `init` says."
+    )
+    augment: AugmentConfig = Field(description="Patches and their augmentation.")
+    optim: OptimConfig = Field(
+        OptimConfig(lr=3e-4, weight_decay=0.01, betas=(0.9, 0.999)),
+        description="The optimiser and its schedule.",
+    )
+    encoder_lr_factor: float = Field(
+        1.0, gt=0, le=1, description="Learning rate of a pretrained encoder, as a share of the rest"
+    )
+    head_only_steps: int = Field(
+        0, ge=0, description="First steps, in which a pretrained encoder stays as it is."
+    )
+    runtime: RuntimeConfig = Field(RuntimeConfig(), description="Workers, precision, checkpoints.")
+    steps: int = Field(1000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(8, ge=1, description="Patches in a batch.")
+    validate_every: int = Field(
+        200, ge=1, description="Steps between two looks at the validation part, where there is one."
+    )
+    select_by: str | None = Field(
+        None,
+        description="Validation metric whose highest value decides which weights are kept; null: "
+        "auc_macro or dice_mean. Without a validation part the last weights are kept.",
+    )
+
+    @model_validator(mode="after")
+    def _steps_and_metric(self) -> FitConfig:
+        if self.head_only_steps >= self.steps:
+            raise ValueError(f"head_only_steps {self.head_only_steps} leaves none of the steps")
+        if self.select_by is not None and not _metric_of(self.task, self.select_by):
+            raise ValueError(
+                f"select_by: {self.task.name} has no metric {self.select_by} that grows with "
+                f"quality; {PRIMARY_METRIC[self.task.name]} is one"
+            )
+        return self
+
+    @property
+    def selection_metric(self) -> str:
+        """The metric that chooses among checkpoints."""
+        return self.select_by or PRIMARY_METRIC[self.task.name]
+
+
+class SplitConfig(Config):
+    """Who tests, who validates, who trains; a patient is in one part alone."""
+
+    source: Literal["fractions", "cases"] = Field(
+        "fractions",
+        description="fractions: patients are split here; cases: by the split column of --cases "
+        "(train, val, test).",
+    )
+    test: float = Field(0.2, gt=0, lt=1, description="Share of patients that test.")
+    val: float = Field(0.1, ge=0, lt=1, description="Share of patients that validate.")
+    seed: int = Field(0, description="Another seed deals the patients anew.")
+
+    @model_validator(mode="after")
+    def _somebody_trains(self) -> SplitConfig:
+        if self.test + self.val >= 1:
+            raise ValueError("test and val leave no patient to train on")
+        given = self.model_fields_set & {"test", "val", "seed"}
+        if self.source == "cases" and given:
+            raise ValueError(f"{', '.join(sorted(given))}: without effect where source is cases")
+        return self
+
+
+class FinetuneConfig(FitConfig):
+    """Everything that decides a fine-tuning run, but for the folder that it writes to."""
+
+    store: Path = Field(description="Folder of the store with the labelled volumes.")
+    split: SplitConfig = Field(SplitConfig(), description="Training, validation and test part.")
+    seed: int = Field(0, description="Decides weights, patches, augmentation and dropout.")
+
+    @model_validator(mode="after")
+    def _options_have_an_effect(self) -> FinetuneConfig:
+        if self.init is not None:
+            return self
+        if self.model is None:
+            raise ValueError("model is required where init is null: there is nothing to take it of")
+        pretrained_only = {"load_decoder", "encoder_lr_factor", "head_only_steps"}
+        idle = [
+            name
+            for name in sorted(pretrained_only)
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: without effect where init is null")
+        return self
+
+
+def _metric_of(task: ClassificationTask | SegmentationTask, metric: str) -> bool:
+    if isinstance(task, ClassificationTask):
+        return metric in ("auc_macro", "bacc")
+    return metric == "dice_mean" or (metric.startswith("dice/") and metric[5:].isdigit())

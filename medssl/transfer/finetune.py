@@ -1,0 +1,197 @@
+"""The fine-tuning stage: from a store with labels to a model and its results on unseen patients."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medssl import tracking
+from medssl.engine.run_folder import RunFolder
+from medssl.errors import ConfigError
+from medssl.models.weights import read_metadata
+from medssl.progress import SILENT, Progress
+from medssl.report.finetuning import write_finetuning_report
+from medssl.store import Store, open_store
+from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
+from medssl.transfer.config import FinetuneConfig
+from medssl.transfer.fit import Fit, fit
+from medssl.transfer.initial import resolve_model, seen_in_pretraining, weights_file
+from medssl.transfer.predictions import write_predictions
+from medssl.transfer.results import Results, results_of_test_part
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """Where the run is and what it measured.
+
+    Attributes:
+        metrics: test/<name> and its interval's ends, test/<name>_lo and test/<name>_hi.
+        predictions: Parquet file; see `medssl.transfer.predictions`.
+        model: safetensors file with the weights that predicted.
+        lines: the results for a reader.
+        was_done: an earlier call had finished it.
+    """
+
+    run: Path
+    metrics: dict[str, float | None]
+    predictions: Path
+    model: Path
+    seconds: float
+    lines: list[str]
+    was_done: bool
+
+
+def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> FinetuneResult:
+    """Fine-tune, or train from scratch; call again to resume or to be told that it is done.
+
+    Raises:
+        StoreError: the store lacks the label, mask or split.
+        ConfigError, CheckpointError: configuration, initial weights and store do not fit together.
+        TrainingError: a patient in two parts, a part or a class without cases, or training fails.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("fine-tuning runs in one process; start it without torchrun")
+    store = open_store(config.store)
+    resolve_model(config)
+    labelled, cases, without_part = split_cases(store, config.task, config.split)
+    run = RunFolder.open(out, config, "finetune")
+    try:
+        if run.is_done:
+            return _result(run, was_done=True)
+        notes = _notes(config, store, labelled, cases, without_part)
+        for note in notes:
+            run.log(note)
+            progress.say(note)
+        _finetune(config, store, cases, notes, run, progress)
+        return _result(run, was_done=False)
+    finally:
+        run.close()
+
+
+def _finetune(
+    config: FinetuneConfig,
+    store: Store,
+    cases: pd.DataFrame,
+    notes: list[str],
+    run: RunFolder,
+    progress: Progress,
+) -> None:
+    tracker = _start_tracking(config, store, cases, run)
+    status = "FAILED"
+    try:
+        fitted = fit(config, store, cases, run, tracker, progress, config.seed)
+        results = results_of_test_part(store, cases, fitted.predictions)
+        _write(config, store, cases, notes, fitted, results, run, tracker)
+        status = "FINISHED"
+    finally:
+        tracker.close(status)
+
+
+def _notes(
+    config: FinetuneConfig,
+    store: Store,
+    labelled: LabelledCases,
+    cases: pd.DataFrame,
+    without_part: int,
+) -> list[str]:
+    """What a reader has to know before the results: who is in which part, who is left out."""
+    parts = [
+        f"{part} {counts['cases']} cases of {counts['patients']} patients"
+        for part, counts in describe_parts(cases).items()
+    ]
+    notes = [f"classes {', '.join(labelled.classes)}; {'; '.join(parts)}"]
+    if labelled.unlabelled:
+        notes.append(f"{labelled.unlabelled} volumes without this label are left out")
+    if without_part:
+        notes.append(f"{without_part} labelled cases are in no part of the split")
+    if config.init is not None:
+        seen = seen_in_pretraining(config.init, store, cases[cases["split"] == "test"])
+        if seen is None:
+            notes.append("whether pretraining saw test patients is not known: it left no record")
+        elif seen:
+            notes.append(
+                f"LEAK: pretraining saw {seen} of the test patients; pretrain with `holdout`"
+            )
+        else:
+            notes.append("pretraining saw none of the test patients")
+    return notes
+
+
+def _start_tracking(
+    config: FinetuneConfig, store: Store, cases: pd.DataFrame, run: RunFolder
+) -> tracking.Tracker:
+    tags = {}
+    if config.init is not None:
+        weights = read_metadata(weights_file(config.init)).get("weights_sha256", "")
+        tags["medssl.initial_weights_sha256"] = weights
+    tracker = tracking.start(
+        "finetune",
+        run.path.name,
+        config.model_dump(mode="json", exclude={"store", "init"}),
+        tags,
+        run_id=run.recall("mlflow_run"),
+        system_metrics=True,
+    )
+    run.remember("mlflow_run", tracker.run_id)
+    for part, rows in cases.groupby("split"):
+        pixels = store.manifest.loc[rows["volume_uid"], "pixel_sha256"]
+        listed = "\n".join(sorted(pixels.index + " " + pixels))
+        digest = hashlib.sha256(listed.encode()).hexdigest()
+        tracker.dataset(str(part), digest, len(rows), context=str(part))
+    return tracker
+
+
+def _write(
+    config: FinetuneConfig,
+    store: Store,
+    cases: pd.DataFrame,
+    notes: list[str],
+    fitted: Fit,
+    results: Results,
+    run: RunFolder,
+    tracker: tracking.Tracker,
+) -> None:
+    """Predictions, report and, last, the summary that says that the run is done."""
+    written = [run.path / "predictions.parquet"]
+    write_predictions(written[0], fitted.predictions)
+    if results.size is not None:
+        written.append(run.path / "predictions_size_only.parquet")
+        write_predictions(written[1], results.size.predictions)
+    written.append(write_finetuning_report(run, config, store, notes, fitted, results))
+    written.append(run.checkpoints / "model.safetensors")
+    for path in written:
+        tracker.artifact(path)
+    cost = {"cost/seconds": fitted.seconds, "cost/steps": float(fitted.outcome.steps)}
+    tracker.log(config.steps, {**results.figures(), **cost})
+    lines = results.lines()
+    for line in lines:
+        run.log(f"test: {line}")
+    summary: dict[str, Any] = {
+        "metrics": results.summary(),
+        "seconds": fitted.seconds,
+        "steps": fitted.outcome.steps,
+        "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
+        "parts": describe_parts(cases),
+        "notes": notes,
+        "load_report": fitted.load_report,
+        "lines": lines,
+    }
+    run.finish(summary)
+
+
+def _result(run: RunFolder, *, was_done: bool) -> FinetuneResult:
+    summary = run.summary()
+    return FinetuneResult(
+        run.path,
+        summary["metrics"],
+        run.path / "predictions.parquet",
+        run.checkpoints / "model.safetensors",
+        summary["seconds"],
+        summary["lines"],
+        was_done,
+    )

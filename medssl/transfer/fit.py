@@ -1,0 +1,194 @@
+"""One training on labels, from initial weights to predictions. A study runs many of these."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from torch import nn
+
+from medssl.engine.loop import ParameterGroup, TrainOutcome, train
+from medssl.engine.run_folder import RunFolder
+from medssl.engine.seeding import seed_weights
+from medssl.models.build import Classifier, Segmenter
+from medssl.models.config import ModelConfig
+from medssl.models.weights import load_encoder, read_weights, save_weights
+from medssl.progress import SILENT, Progress
+from medssl.store import Store
+from medssl.tracking import Tracker
+from medssl.transfer.cases import check_parts, labelled_cases
+from medssl.transfer.classification import Classification
+from medssl.transfer.config import FitConfig
+from medssl.transfer.initial import resolve_model, weights_file
+from medssl.transfer.metrics import all_metrics
+from medssl.transfer.segmentation import Segmentation
+
+TASKS: dict[str, type[Classification] | type[Segmentation]] = {
+    "classification": Classification,
+    "segmentation": Segmentation,
+}
+
+Network = Classifier | Segmenter
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training came to.
+
+    Attributes:
+        predictions: of the validation and the test part; see `medssl.transfer.predictions`.
+        model: the network.
+        load_report: lines that say which weights were taken; empty from scratch.
+        seconds: of training alone.
+    """
+
+    predictions: pd.DataFrame
+    model: ModelConfig
+    outcome: TrainOutcome
+    load_report: list[str]
+
+    @property
+    def seconds(self) -> float:
+        return self.outcome.seconds
+
+
+def fit_and_predict(
+    config: FitConfig,
+    store: Store,
+    cases: pd.DataFrame,
+    run: RunFolder,
+    tracker: Tracker | None = None,
+    progress: Progress = SILENT,
+    seed: int = 0,
+    on_chosen: Callable[[str, TrainOutcome], None] | None = None,
+) -> pd.DataFrame:
+    """The predictions of `fit`."""
+    return fit(config, store, cases, run, tracker, progress, seed, on_chosen).predictions
+
+
+def fit(
+    config: FitConfig,
+    store: Store,
+    cases: pd.DataFrame,
+    run: RunFolder,
+    tracker: Tracker | None = None,
+    progress: Progress = SILENT,
+    seed: int = 0,
+    on_chosen: Callable[[str, TrainOutcome], None] | None = None,
+) -> Fit:
+    """Train on the training part, choose weights on the validation part, predict the test part.
+
+    Where there is no validation part the last weights are taken. The test part is looked at once,
+    after that. Resumes from the run's checkpoints; the weights that predicted are kept in
+    checkpoints/model.safetensors, predicted test masks under masks/.
+
+    Args:
+        cases: volume_uid, patient_key, split (train, val or test), y_true (class number;
+            segmentation does not use it).
+        on_chosen: called once the weights are chosen and written, before any test case is
+            predicted, with their sha256 and what training came to.
+
+    Raises:
+        ConfigError, CheckpointError: model, initial weights and patch do not fit together.
+        TrainingError: a patient in two parts, a part or a class without cases, or training fails.
+    """
+    check_parts(cases)
+    model = resolve_model(config)
+    classes = labelled_cases(store, config.task).classes
+    seed_weights(seed)
+    task = TASKS[config.task.name](config, model, store, cases, classes, seed)
+    load_report = _load(config, task.network, run, progress)
+    val = cases[cases["split"] == "val"]
+
+    def validate() -> dict[str, float]:
+        values = all_metrics(task.predict(val))
+        return {f"val/{name}": value for name, value in values.items()}
+
+    outcome = train(
+        task.objective,
+        task.source,
+        optim=config.optim,
+        runtime=config.runtime,
+        steps=config.steps,
+        seed=seed,
+        run=run,
+        tracker=tracker,
+        progress=progress,
+        what=f"fine-tuning ({config.task.name}, {(cases['split'] == 'train').sum()} cases)",
+        groups=_groups(config, task.network),
+        validate=None if val.empty else validate,
+        validate_every=config.validate_every,
+        keep_best=f"val/{config.selection_metric}",
+    )
+    _take_chosen(task.objective, outcome, run)
+    weights_sha256 = save_weights(
+        run.checkpoints / "model.safetensors",
+        task.network,
+        {
+            "model": model.model_dump_json(),
+            "in_channels": "1",
+            "patch_size": json.dumps(config.augment.patch.size),
+            "task": config.task.model_dump_json(),
+            "classes": json.dumps(classes),
+            "step": str(outcome.best_step or outcome.steps),
+            "store_key_id": store.key_id,
+        },
+    )
+    if on_chosen is not None:
+        on_chosen(weights_sha256, outcome)
+    predictions = _predict(task, cases, run, progress)
+    return Fit(predictions, model, outcome, load_report)
+
+
+def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progress) -> list[str]:
+    """Take the initial weights into the network; the report goes to run.log and to the reader."""
+    if config.init is None:
+        return []
+    decoder = config.load_decoder and config.task.name == "segmentation"
+    report = load_encoder(weights_file(config.init), network, decoder=decoder).lines()
+    for line in report:
+        run.log(f"initial weights: {line}")
+        progress.say(f"initial weights: {line}")
+    return report
+
+
+def _groups(config: FitConfig, network: Network) -> list[ParameterGroup]:
+    """The encoder, which may be slower and start later, and the rest."""
+    encoder = list(network.encoder.parameters())
+    rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
+    pretrained = config.init is not None
+    return [
+        ParameterGroup(rest),
+        ParameterGroup(
+            encoder,
+            lr_factor=config.encoder_lr_factor if pretrained else 1.0,
+            start_step=config.head_only_steps if pretrained else 0,
+        ),
+    ]
+
+
+def _take_chosen(objective: nn.Module, outcome: TrainOutcome, run: RunFolder) -> None:
+    """Load the selected weights, and say which these are."""
+    chosen = "last" if outcome.best_step is None else "best"
+    objective.load_state_dict(read_weights(run.checkpoints / f"{chosen}.safetensors"))
+    objective.eval()
+    if outcome.best_step is None:
+        run.log(f"weights of the last step, {outcome.steps}: there was nothing to select by")
+    else:
+        run.log(f"weights of step {outcome.best_step}, validation {outcome.best_value:.4f}")
+
+
+def _predict(
+    task: Classification | Segmentation, cases: pd.DataFrame, run: RunFolder, progress: Progress
+) -> pd.DataFrame:
+    val, test = (cases[cases["split"] == part] for part in ("val", "test"))
+    progress.start("predicting", len(val) + len(test))
+    try:
+        masks = run.path if isinstance(task, Segmentation) else None
+        frames = [task.predict(val, None, progress)] if len(val) else []
+        frames.append(task.predict(test, masks, progress))
+    finally:
+        progress.finish()
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,90 @@
+"""Which weights a training starts from, and whether they have seen the test patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import ValidationError
+
+from medssl.config import differing_keys
+from medssl.errors import CheckpointError, ConfigError
+from medssl.models.config import ModelConfig, model_from_json
+from medssl.models.weights import read_metadata
+from medssl.store import Store
+from medssl.transfer.config import FitConfig
+
+# In the order of preference: what pretraining writes, and what fine-tuning writes.
+_WEIGHTS_OF_A_RUN = ("encoder.safetensors", "model.safetensors")
+
+
+def weights_file(init: Path) -> Path:
+    """The safetensors file of a run folder; a file stands for itself.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if init.is_file():
+        return init
+    for name in _WEIGHTS_OF_A_RUN:
+        if (init / "checkpoints" / name).is_file():
+            return init / "checkpoints" / name
+    raise CheckpointError(
+        f"no weights in {init}: init is a finished run's folder or a .safetensors file"
+    )
+
+
+def resolve_model(config: FitConfig) -> ModelConfig:
+    """The network of a fit: the configured one, or that of the weights it starts from.
+
+    Raises:
+        ConfigError: neither is there, or they differ; the message names the keys.
+        CheckpointError: the weights are not there, or do not say what they fit.
+    """
+    model = config.model if config.init is None else _model_of(config.init, config.model)
+    if model is None:
+        raise ConfigError("model is required where init is null")
+    model.check_patch(config.augment.patch.size)
+    return model
+
+
+def _model_of(init: Path, wanted: ModelConfig | None) -> ModelConfig:
+    path = weights_file(init)
+    described = read_metadata(path).get("model")
+    if described is not None:
+        return _checked(path, described, wanted)
+    if wanted is None:
+        raise CheckpointError(f"{path} does not say which network it is of; set model")
+    return wanted
+
+
+def _checked(path: Path, described: str, wanted: ModelConfig | None) -> ModelConfig:
+    try:
+        model = model_from_json(described)
+    except ValidationError as error:
+        raise CheckpointError(f"{path} is of a network that this medssl does not know") from error
+    if wanted is not None and wanted != model:
+        differing = differing_keys(
+            model.model_dump(mode="json"), wanted.model_dump(mode="json"), "model."
+        )
+        raise ConfigError(
+            f"the configured network is not that of {path} ({'; '.join(differing)}); "
+            "leave model out, or set it as the checkpoint's"
+        )
+    return model
+
+
+def seen_in_pretraining(init: Path, store: Store, test: pd.DataFrame) -> int | None:
+    """How many test patients the pretraining run at `init` learned from.
+
+    None where it cannot be told: no record of the volumes beside the weights, or keys made under
+    another secret.
+    """
+    folder = init if init.is_dir() else init.parent.parent
+    record = folder / "volumes.parquet"
+    if not record.is_file():
+        return None
+    if read_metadata(weights_file(init)).get("store_key_id") != store.key_id:
+        return None
+    seen = set(pd.read_parquet(record, columns=["patient_key"])["patient_key"])
+    return len(seen & set(test["patient_key"]))

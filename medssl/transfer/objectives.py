@@ -1,0 +1,57 @@
+"""Networks with their training losses, as the step loop wants them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.augment.batch import Batch
+
+_CERTAIN = 20.0
+
+
+class ClassificationObjective(nn.Module):
+    """Cross-entropy with label smoothing."""
+
+    def __init__(self, network: nn.Module, label_smoothing: float) -> None:
+        super().__init__()
+        self.network = network
+        self.label_smoothing = label_smoothing
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Loss of a batch with `image` (B, 1, C, D, H, W) and `target` (B,)."""
+        logits = self.network(batch["image"][:, 0])
+        target = batch["target"]
+        loss = F.cross_entropy(logits.float(), target, label_smoothing=self.label_smoothing)
+        right = (logits.detach().argmax(dim=1) == target).float().mean()
+        return {"loss": loss, "accuracy": right}
+
+
+class SegmentationObjective(nn.Module):
+    """Soft Dice over the foreground classes plus cross-entropy (MONAI's DiceCELoss).
+
+    Dice is taken over the batch as a whole, so that a patch without a class does not count as a
+    failure. Voxels outside the scan get the answer for nothing: they have no part in the loss.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        from monai.losses import DiceCELoss
+
+        self.network = network
+        self.loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Loss of a batch with `image` (B, 1, C, D, H, W) and `mask` (B, 1, D, H, W)."""
+        logits = self.network(batch["image"][:, 0]).float()
+        valid = batch["valid"][:, 0]
+        loss: Tensor = self.loss(only_inside(logits, valid), batch["mask"] * valid)
+        return {"loss": loss}
+
+
+def only_inside(logits_BKDHW: Tensor, valid_B1DHW: Tensor) -> Tensor:
+    """Logits with a certain background, without a gradient, wherever `valid` is False."""
+    background = torch.full_like(logits_BKDHW, -_CERTAIN)
+    background[:, 0] = _CERTAIN
+    return torch.where(valid_B1DHW, logits_BKDHW, background)

@@ -1,0 +1,77 @@
+"""What a fine-tuning run reports of its test part: metrics with intervals, compared with size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from medssl.store import Store
+from medssl.transfer.intervals import Interval, bootstrap_interval, paired_difference
+from medssl.transfer.metrics import metric_names, num_classes
+from medssl.transfer.size_baseline import size_only_predictions
+
+COMPARED = "auc_macro"
+
+
+@dataclass(frozen=True)
+class SizeComparison:
+    """A classifier beside the model that knows the foreground's size alone, on the same cases."""
+
+    predictions: pd.DataFrame
+    size_only: Interval
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class Results:
+    """Intervals of every metric of the test part; `size` in classification alone."""
+
+    metrics: dict[str, Interval]
+    size: SizeComparison | None
+
+    def figures(self) -> dict[str, float]:
+        """Flat names and numbers, as they go to MLflow."""
+        intervals = {f"test/{name}": interval for name, interval in self.metrics.items()}
+        if self.size is not None:
+            intervals[f"test/size_only_{COMPARED}"] = self.size.size_only
+            intervals[f"test/{COMPARED}_minus_size_only"] = self.size.difference
+        flat: dict[str, float] = {}
+        for name, interval in intervals.items():
+            flat |= {name: interval.value, f"{name}_lo": interval.low, f"{name}_hi": interval.high}
+        return flat
+
+    def lines(self) -> list[str]:
+        """For the reader, one line each."""
+        lines = [f"{name} {interval}" for name, interval in self.metrics.items()]
+        if self.size is not None:
+            lines.append(f"{COMPARED} of size alone {self.size.size_only}")
+            lines.append(f"{COMPARED} minus size alone {self.size.difference}")
+        return lines
+
+    def summary(self) -> dict[str, Any]:
+        """For summary.json; null stands for what is not defined."""
+        return {
+            name: None if math.isnan(value) else value for name, value in self.figures().items()
+        }
+
+
+def results_of_test_part(store: Store, cases: pd.DataFrame, predictions: pd.DataFrame) -> Results:
+    """Metrics of the rows of split `test`, with patient-clustered 95 % intervals.
+
+    Args:
+        cases: volume_uid, patient_key, split, y_true of all parts.
+    """
+    test = predictions[predictions["split"] == "test"].reset_index(drop=True)
+    metrics = {name: bootstrap_interval(test, name) for name in metric_names(test)}
+    size = None
+    if num_classes(test):
+        by_size = size_only_predictions(store.manifest, cases, num_classes(test))
+        size = SizeComparison(
+            by_size,
+            bootstrap_interval(by_size, COMPARED),
+            paired_difference(test, by_size, COMPARED),
+        )
+    return Results(metrics, size)

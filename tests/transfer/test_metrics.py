@@ -1,0 +1,122 @@
+"""Metrics against scikit-learn and against loops written out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
+
+from medssl.errors import MedsslError
+from medssl.transfer.metrics import (
+    all_metrics,
+    auc_macro,
+    bacc,
+    brier,
+    dice_by_case,
+    dice_mean,
+    dice_of_class,
+    ece,
+    metric_value,
+)
+
+
+def classified(num_classes: int, cases: int = 80, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    y = np.r_[np.arange(num_classes), rng.integers(0, num_classes, cases - num_classes)]
+    logits = rng.normal(size=(cases, num_classes)) + 1.2 * np.eye(num_classes)[y]
+    columns = {f"logit_{c}": logits[:, c] for c in range(num_classes)}
+    return pd.DataFrame({"volume_uid": [f"{i:03}" for i in range(cases)], "y_true": y, **columns})
+
+
+def segmented(counts: list[dict[str, int]]) -> pd.DataFrame:
+    return pd.DataFrame(counts)
+
+
+def probabilities(frame: pd.DataFrame) -> np.ndarray:
+    return softmax(frame.filter(regex=r"^logit_").to_numpy(), axis=1)
+
+
+def test_two_classes_agree_with_scikit_learn() -> None:
+    frame = classified(2)
+    positive = probabilities(frame)[:, 1]
+    assert auc_macro(frame) == pytest.approx(roc_auc_score(frame["y_true"], positive), abs=1e-12)
+    assert brier(frame) == pytest.approx(brier_score_loss(frame["y_true"], positive), abs=1e-12)
+    assert bacc(frame) == pytest.approx(
+        balanced_accuracy_score(frame["y_true"], positive > 0.5), abs=1e-12
+    )
+
+
+def test_four_classes_agree_with_scikit_learn() -> None:
+    frame = classified(4, cases=120)
+    p = probabilities(frame)
+    expected = roc_auc_score(frame["y_true"], p, multi_class="ovr", average="macro")
+    assert auc_macro(frame) == pytest.approx(expected, abs=1e-12)
+    truth = np.eye(4)[frame["y_true"]]
+    assert brier(frame) == pytest.approx(((p - truth) ** 2).sum(axis=1).mean(), abs=1e-12)
+
+
+def test_logits_too_large_for_probabilities_still_rank() -> None:
+    frame = pd.DataFrame(
+        {"y_true": [0, 0, 1, 1], "logit_0": [0.0] * 4, "logit_1": [900.0, 901.0, 902.0, 903.0]}
+    )
+    assert auc_macro(frame) == 1.0
+
+
+def test_ece_agrees_with_a_loop_over_bins() -> None:
+    frame = classified(3, cases=97)
+    p = probabilities(frame)
+    order = np.argsort(p.max(axis=1), kind="stable")
+    bounds = np.linspace(0, 97, 16).round().astype(int)
+    expected = 0.0
+    for start, stop in pairwise(bounds):
+        members = order[start:stop]
+        accuracy = (p[members].argmax(axis=1) == frame["y_true"].to_numpy()[members]).mean()
+        expected += len(members) / 97 * abs(accuracy - p[members].max(axis=1).mean())
+    assert ece(frame) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_certain_and_right_classifier_is_perfect_and_calibrated() -> None:
+    y = np.array([0, 1, 0, 1, 1])
+    frame = pd.DataFrame({"y_true": y, "logit_0": -50.0 * y, "logit_1": 50.0 * (y - 1)})
+    values = all_metrics(frame)
+    assert values["auc_macro"] == values["bacc"] == 1.0
+    assert values["brier"] == pytest.approx(0.0)
+    assert values["ece"] == pytest.approx(0.0)
+
+
+def test_auc_is_undefined_where_a_class_has_no_case() -> None:
+    frame = classified(3)
+    assert np.isnan(auc_macro(frame[frame["y_true"] != 1]))
+
+
+def test_dice_counts_absent_classes_as_stated() -> None:
+    frame = segmented(
+        [
+            {"tp_1": 6, "fp_1": 2, "fn_1": 2, "tp_3": 0, "fp_3": 0, "fn_3": 0},
+            {"tp_1": 0, "fp_1": 0, "fn_1": 5, "tp_3": 0, "fp_3": 4, "fn_3": 0},
+            {"tp_1": 5, "fp_1": 0, "fn_1": 0, "tp_3": 1, "fp_3": 0, "fn_3": 2},
+        ]
+    )
+    np.testing.assert_allclose(
+        dice_by_case(frame), [[0.75, np.nan], [0.0, 0.0], [1.0, 0.5]], equal_nan=True
+    )
+    assert dice_of_class(frame, 1) == pytest.approx((0.75 + 0 + 1) / 3)
+    assert dice_of_class(frame, 3) == pytest.approx(0.25)
+    assert dice_mean(frame) == pytest.approx(((0.75 + 0 + 1) / 3 + 0.25) / 2)
+
+
+def test_a_class_in_no_case_leaves_the_mean_to_the_others() -> None:
+    frame = segmented([{"tp_1": 1, "fp_1": 0, "fn_1": 0, "tp_2": 0, "fp_2": 0, "fn_2": 0}])
+    assert np.isnan(dice_of_class(frame, 2))
+    assert dice_mean(frame) == 1.0
+
+
+def test_an_unknown_metric_is_answered_with_those_there_are() -> None:
+    with pytest.raises(MedsslError, match=r"dice/2.*auc_macro, bacc"):
+        metric_value("dice/2", classified(2))
+    with pytest.raises(MedsslError, match="no case"):
+        metric_value("bacc", classified(2).iloc[:0])
