@@ -57,13 +57,12 @@ class Entry:
             values["facts"] = self.facts
         return values
 
-    def tells(self) -> tuple[str, str | None, str | None, bytes]:
-        """Two entries that tell the same are one event told twice.
+    def subject(self) -> tuple[str, str | None, bytes]:
+        """What the entry is about: a file, or else an event with these facts.
 
-        A file's hash stands for its content; only events without one are told apart by their facts.
+        Of entries about one subject, two in a row with the same hash are one event told twice.
         """
-        facts = b"" if self.sha256 else canonical_json(self.facts)
-        return self.event, self.path, self.sha256, facts
+        return self.event, self.path, b"" if self.path else canonical_json(self.facts)
 
 
 class Ledger:
@@ -94,7 +93,7 @@ class Ledger:
             self._file.close()
             raise
         self._cut_torn_line()
-        self._told = {entry.tells(): entry for entry in self._entries}
+        self._last = {entry.subject(): entry for entry in self._entries}
         if created:
             _sync_folder(path.parent)
 
@@ -124,14 +123,15 @@ class Ledger:
             this="",
             facts=facts,
         )
-        if (told := self._told.get(unsigned.tells())) is not None:
-            return told
+        last = self._last.get(unsigned.subject())
+        if last is not None and last.sha256 == sha256:
+            return last
         entry = Entry(**{**unsigned.__dict__, "this": unsigned.hashed()})
         self._file.write(canonical_json(entry.as_dict()) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._entries.append(entry)
-        self._told[entry.tells()] = entry
+        self._last[entry.subject()] = entry
         return entry
 
     def root(self) -> str:

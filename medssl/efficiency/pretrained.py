@@ -1,0 +1,95 @@
+"""What arm ssl_ft starts from, and the record of what that encoder saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medssl.efficiency.canonical import sha256_file
+from medssl.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """An encoder on disk.
+
+    Attributes:
+        weights: the safetensors file.
+        sha256: of its bytes.
+        metadata: what it says of itself.
+        volumes: one row for each volume that it saw; None where nothing says so.
+        instances: their source files, likewise.
+    """
+
+    weights: Path
+    sha256: str
+    metadata: dict[str, str]
+    volumes: pd.DataFrame | None
+    instances: pd.DataFrame | None
+
+    @property
+    def as_plan(self) -> dict[str, Any]:
+        """The entry `encoder` of an arm in plan.json."""
+        told = {
+            name: self.metadata.get(name, "")
+            for name in ("method", "step", "store_key_id", "config_sha256")
+        }
+        return {
+            "weights_sha256": self.sha256,
+            **told,
+            "volumes": 0 if self.volumes is None else len(self.volumes),
+        }
+
+
+def read_pretrained(encoder: Path) -> Pretrained:
+    """Read a pretraining run, or a safetensors file.
+
+    Raises:
+        CheckpointError: there are no weights.
+        StudyError: the run's record of its volumes is damaged.
+    """
+    from medssl.models.weights import read_metadata
+    from medssl.transfer.initial import weights_file
+
+    weights = weights_file(encoder)
+    folder = weights.parent.parent
+    record, files = folder / "volumes.parquet", folder / "instances.parquet"
+    volumes = instances = None
+    if record.is_file() and files.is_file():
+        try:
+            volumes, instances = pd.read_parquet(record), pd.read_parquet(files)
+        except (OSError, ValueError) as error:
+            raise StudyError(
+                f"{folder}: volumes.parquet or instances.parquet is damaged; run the pretraining "
+                "again in another folder"
+            ) from error
+    return Pretrained(weights, sha256_file(weights), read_metadata(weights), volumes, instances)
+
+
+def refuse_leak(pretrained: Pretrained, cases: pd.DataFrame, key_id: str) -> None:
+    """Pretraining must not have seen a test patient.
+
+    Where the record is missing or of another key there is nothing to compare; the audit says so.
+
+    Raises:
+        StudyError: it has, by patient or by the hash of a scan's values.
+    """
+    seen = pretrained.volumes
+    if seen is None:
+        return
+    test = cases[cases["role"] == "test"]
+    scans = set(test["pixel_sha256"]) & set(seen["pixel_sha256"])
+    patients = (
+        set(test["patient_key"]) & set(seen["patient_key"])
+        if pretrained.metadata.get("store_key_id") == key_id
+        else set()
+    )
+    if patients or scans:
+        raise StudyError(
+            f"the encoder saw {len(patients)} patients and {len(scans)} scans of the test set; "
+            "pretrain again with `holdout` set to the study's `test` (same fraction, seed and "
+            "label)"
+        )

@@ -1,0 +1,181 @@
+"""A small store with labels, an encoder with its record, and a training that takes no time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl.config import parse_config
+from medssl.efficiency.canonical import sha256_json
+from medssl.efficiency.config import StudyConfig
+from medssl.engine.loop import TrainOutcome
+from medssl.engine.population import POPULATION_COLUMNS
+from medssl.models.config import SegResNetConfig
+from medssl.store.writer import create_store, write_part
+
+TEST = {"fraction": 0.25, "seed": 0, "label": "malignant"}
+MODEL = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def labelled_store(tmp_path: Path) -> Path:
+    """80 patients of two classes, some with two volumes; manifest and labels without voxels."""
+    root = tmp_path / "store"
+    create_store(root, "key-1", {})
+    manifest, labels, instances = [], [], []
+    for number in range(80):
+        patient = _hash(f"patient {number}")[:32]
+        for scan in range(1 + number % 2):
+            uid = _hash(f"volume {number} {scan}")[:32]
+            manifest.append(
+                {
+                    "volume_uid": uid,
+                    "patient_key": patient,
+                    "series_key": _hash(f"series {uid}")[:32],
+                    "study_key": _hash(f"study {uid}")[:32],
+                    "group_quality": "patient",
+                    "modality": "CT",
+                    "pixel_sha256": _hash(f"pixels {uid}"),
+                    "perceptual_hash": _hash(f"looks {uid}"),
+                }
+            )
+            instances += [
+                {
+                    "volume_uid": uid,
+                    "instance_key": _hash(f"instance {uid} {k}")[:32],
+                    "file_sha256": _hash(f"file {uid} {k}"),
+                }
+                for k in range(1 + number % 3)
+            ]
+            value = str(int(number % 5 < 2))
+            labels.append(
+                {
+                    "volume_uid": uid,
+                    "patient_key": patient,
+                    "name": "malignant",
+                    "kind": "class",
+                    "value": value,
+                }
+            )
+    write_part(root, "manifest", "00000", manifest)
+    write_part(root, "labels", "00000", labels)
+    write_part(root, "instances", "00000", instances)
+    return root
+
+
+@pytest.fixture
+def pretrained_run(tmp_path: Path) -> Path:
+    """What a pretraining run leaves behind: weights that say what they are, and what they saw."""
+    import torch
+
+    from medssl.models.weights import save_weights
+
+    run = tmp_path / "pretrained"
+    save_weights(
+        run / "checkpoints" / "encoder.safetensors",
+        {"encoder.stem.weight": torch.zeros(4, 1, 3, 3, 3)},
+        {
+            "model": MODEL.model_dump_json(),
+            "method": "simclr",
+            "step": "10",
+            "store_key_id": "key-1",
+            "config_sha256": _hash("config"),
+        },
+    )
+    row = {name: _hash(f"pretraining {name}") for name in POPULATION_COLUMNS}
+    pd.DataFrame([row]).to_parquet(run / "volumes.parquet", index=False)
+    instance = {"volume_uid": row["volume_uid"], "instance_key": "0a", "file_sha256": "0b"}
+    pd.DataFrame([instance]).to_parquet(run / "instances.parquet", index=False)
+    return run
+
+
+@pytest.fixture
+def make_config(labelled_store: Path, pretrained_run: Path) -> Callable[..., StudyConfig]:
+    """A study of two arms, three fractions and three draws; any key can be replaced."""
+
+    def make(**changes: Any) -> StudyConfig:
+        values: dict[str, Any] = {
+            "store": labelled_store,
+            "encoder": pretrained_run,
+            "fractions": [0.25, 0.5, 1.0],
+            "draws": 3,
+            "test": TEST,
+            "fit": {
+                "task": {"name": "classification", "label": "malignant"},
+                "augment": {"patch": {"size": [16, 16, 16]}},
+                "steps": 4,
+            },
+            "metric": "auc_macro",
+            "replicates": 200,
+        }
+        return parse_config(StudyConfig, {**values, **changes})
+
+    return make
+
+
+class FakeFit:
+    """Predicts the truth plus noise; the more labels, and with an encoder, the less noise."""
+
+    def __init__(self, gain: float = 1.0, saved: float = 2.0) -> None:
+        self.gain, self.saved = gain, saved
+        self.called: list[str] = []
+        self.fails: set[str] = set()
+
+    def __call__(
+        self,
+        config: Any,
+        store: Any,
+        cases: pd.DataFrame,
+        run: Any,
+        tracker: Any,
+        progress: Any,
+        seed: int,
+        on_chosen: Any,
+    ) -> pd.DataFrame:
+        name = run.path.name
+        self.called.append(name)
+        progress.start("training", config.steps)
+        progress.advance(config.steps, loss=0.5)
+        progress.finish()
+        if name in self.fails:
+            raise RuntimeError("a secret path")
+        # What the loop and fit leave in the run folder.
+        (run.checkpoints / "last.safetensors").write_bytes(b"state")
+        (run.checkpoints / "model.safetensors").write_bytes(name.encode())
+        labels = (cases["split"] != "test").sum() * (self.saved if config.init else 1.0)
+        on_chosen(sha256_json([name, seed]), TrainOutcome(config.steps, 1.0, None, None))
+        shown = cases[cases["split"] != "train"].reset_index(drop=True)
+        rng = np.random.default_rng([seed, int(labels)])
+        signal = self.gain * np.log2(labels) / 4
+        logit = signal * (2 * shown["y_true"] - 1) + rng.normal(0, 1, len(shown))
+        return shown.assign(logit_0=0.0, logit_1=logit)
+
+
+@pytest.fixture
+def fake_fit() -> FakeFit:
+    return FakeFit()
+
+
+class _NoTracker:
+    """Stands in for a Tracker where a test is not about MLflow."""
+
+    run_id = "none"
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+@pytest.fixture
+def no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's database takes most of the time of a study without training."""
+    monkeypatch.setattr("medssl.tracking.start", lambda *_, **__: _NoTracker())
