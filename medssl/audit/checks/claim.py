@@ -1,0 +1,44 @@
+"""C2: the claim by its own rule, judged again from the predictions."""
+
+from __future__ import annotations
+
+from medssl.audit.curve import planned_claim, recompute_claim
+from medssl.audit.result import Check, Finding, Status
+from medssl.audit.study_files import PLAN, StudyFiles, predictions_path
+from medssl.efficiency.claim import ClaimVerdict, Condition
+
+_STATUS = {
+    ClaimVerdict.SUPPORTED: Status.PASS,
+    ClaimVerdict.UNSUPPORTED: Status.UNSUPPORTED,
+    ClaimVerdict.VACUOUS: Status.VACUOUS,
+    ClaimVerdict.INCONCLUSIVE: Status.INCONCLUSIVE,
+}
+
+
+def run(study: StudyFiles) -> Finding:
+    evidence = [study.evidence(PLAN)]
+    outcome = recompute_claim(study)
+    if outcome is None:
+        return Finding(Status.NOT_RUN, "the plan states no claim; --claim gives one", evidence)
+    evidence += [study.evidence(predictions_path(cell)) for cell in study.cells_there]
+    told = "; ".join(_told(condition) for condition in outcome.conditions)
+    status = _STATUS[outcome.verdict]
+    if outcome.claim != planned_claim(study):
+        told = f"this claim is not the one that the plan was frozen with; {told}"
+        status = Status.WARN if status is Status.PASS else status
+    return Finding(status, told, evidence)
+
+
+def _told(condition: Condition) -> str:
+    holds = "holds" if condition.holds else "does not hold"
+    if condition.id == "enough_draws":
+        return f"{condition.observed:.0f} draws: {holds}"
+    return f"{condition.rule} ({condition.observed:.3f}, bound {condition.bound:.3f}): {holds}"
+
+
+CHECK = Check(
+    "C2",
+    "the claim's rule (near enough, a curve that can tell, the savings that are claimed)",
+    "UNSUPPORTED, VACUOUS, INCONCLUSIVE; supported, but not the plan's claim: WARN",
+    run,
+)
