@@ -11,8 +11,13 @@ import sys
 
 import typer
 
+from medssl.cli.finetune import finetune
+from medssl.cli.ingest import ingest
+from medssl.cli.keygen import keygen
+from medssl.cli.label_efficiency import app as label_efficiency
 from medssl.cli.pretrain import pretrain
 from medssl.cli.quickstart import quickstart
+from medssl.cli.sample import sample
 from medssl.errors import MedsslError
 
 app = typer.Typer(
@@ -25,7 +30,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("quickstart")(quickstart)
+app.command("sample")(sample)
+app.command("keygen")(keygen)
+app.command("ingest")(ingest)
 app.command("pretrain")(pretrain)
+app.command("finetune")(finetune)
+app.add_typer(label_efficiency, name="label-efficiency")
 
 
 def main() -> None:

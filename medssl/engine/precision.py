@@ -18,7 +18,7 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # AMX and AVX-512 BF16; older processors emulate bf16 and are slower with it than without.
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
