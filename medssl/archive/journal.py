@@ -182,7 +182,8 @@ class Journal:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk rolls back itself
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 

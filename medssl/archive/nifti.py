@@ -286,7 +286,7 @@ def compact(raw: Array, slope: float, intercept: float) -> tuple[Array, Rescale,
     float64 product.
     """
     native: Array = raw.astype(raw.dtype.newbyteorder("="), copy=False)
-    if native.dtype.kind in "iu":
+    if native.dtype.kind in "iu" and _fits_float32(native, slope, intercept):
         if native.dtype.itemsize <= 2:
             return native, Rescale(slope, intercept), 0
         smaller = _as_integers(native, (np.uint8, np.int16, np.uint16, np.int32, np.uint32))
@@ -308,6 +308,12 @@ def compact(raw: Array, slope: float, intercept: float) -> tuple[Array, Rescale,
         if smaller is not None:
             return smaller, Rescale(), bad
     return floats, Rescale(), bad
+
+
+def _fits_float32(values: Array, slope: float, intercept: float) -> bool:
+    """Whether the scaled extremes, and so all that lies between, are finite as float32."""
+    ends = np.array([values.min(), values.max()], dtype=np.float64) * slope + intercept
+    return bool((np.abs(ends) <= np.finfo(np.float32).max).all())
 
 
 def _as_integers(values: Array, types: tuple[type[np.integer[Any]], ...]) -> Array | None:

@@ -91,7 +91,9 @@ class IngestResult:
         ):
             if lines:
                 out.append(f"cases: {len(lines)} rows {what}")
-        out.append(f"store: {self.store}  next: medssl pretrain CONFIG --set store={self.store}")
+        out.append(
+            f"store: {self.store}  next: medssl pretrain CONFIG --out RUN --set store={self.store}"
+        )
         return out
 
 

@@ -154,9 +154,10 @@ def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
 
 
 def _judge_values(scan: Scan) -> Scan | Rejection:
-    low, high = scan.stored.min(), scan.stored.max()
-    if low == high and not scan.rescale.by_slice:
-        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, f"stored value {low}")
+    extremes = np.array([scan.stored.min(), scan.stored.max()])
+    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(extremes)) == 0:
+        detail = f"stored value {extremes[0]}"
+        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
     if scan.units == "HU" and not scan.rescale.by_slice:
         sample = scan.stored.ravel()[:: max(1, scan.stored.size // 1_000_000)]
         ends = np.percentile(scan.rescale.apply(sample), [1, 99])

@@ -1,7 +1,7 @@
 """One interpolation of a block of voxels under an affine map.
 
 Everything that resamples goes through `interpolate`. It takes the cheapest of three ways that give
-the same values: slicing where the map falls on the voxels themselves, one axis after the other
+the same values: copying where the map falls on the voxels themselves, one axis after the other
 where it does not turn, and a general trilinear lookup (grid_sample on one sample, which runs in
 the calling thread alone and releases the interpreter's lock).
 """
@@ -46,26 +46,40 @@ def interpolate(
 
     Args:
         block: (D, H, W); floating point where `order` is 1.
-        matrix: 4x4, index of the patch's voxel to index in the block. Beyond the block's outermost
-            voxels the nearest one goes on.
-        order: 0 takes the nearest voxel and keeps the type, 1 is trilinear and gives float32.
+        matrix: 4x4, index of the patch's voxel to index in the block. Up to half a voxel beyond the
+            block's outermost voxels the nearest one goes on; further out the values mean nothing.
+        order: 0 takes the nearest voxel, 1 is trilinear. The type stays as it is.
     """
     sources = _source_axes(matrix)
     if sources is None:
         return _turned(block, matrix, size, order)
+    if takes_voxels(matrix):
+        return _moved(block, matrix, size, sources)
     return _axis_by_axis(block, matrix, size, order, sources)
+
+
+def takes_voxels(matrix: Affine) -> bool:
+    """Whether every voxel of the patch falls on a voxel, neighbours on neighbours."""
+    whole = bool((matrix[:3] == np.rint(matrix[:3])).all())
+    return whole and bool((np.abs(matrix[:3, :3]).sum(axis=0) == 1).all())
 
 
 def inside(matrix: Affine, size: Size, shape: Size) -> npt.NDArray[np.bool_]:
     """(size) True where a patch's voxel centre lies within a voxel of a scan of `shape`."""
     low, high = corners(matrix, size)
-    limits = np.asarray(shape) - 0.5 + _ON_THE_EDGE
-    if (low >= -0.5 - _ON_THE_EDGE).all() and (high <= limits).all():
-        return np.ones(size, dtype=bool)
+    first, last = -0.5 - _ON_THE_EDGE, np.asarray(shape) - 0.5 + _ON_THE_EDGE
     result = np.ones(size, dtype=bool)
+    if (low >= first).all() and (high <= last).all():
+        return result
+    sources = _source_axes(matrix)
     for axis in range(3):
-        at = _coordinate(matrix[axis], size)
-        result &= (at >= -0.5 - _ON_THE_EDGE) & (at <= limits[axis])
+        if sources is None:
+            at = _coordinate(matrix[axis], size)
+        else:
+            along = sources.index(axis)
+            line = np.arange(size[along]) * matrix[axis, along] + matrix[axis, 3]
+            at = line.astype(np.float32).reshape([-1 if a == along else 1 for a in range(3)])
+        result &= (at >= first) & (at <= last[axis])
     return result
 
 
@@ -84,6 +98,25 @@ def _source_axes(matrix: Affine) -> list[int] | None:
     return [int(np.argmax(along[:, axis])) for axis in range(3)]
 
 
+def _moved(block: Array, matrix: Affine, size: Size, sources: list[int]) -> Array:
+    values = block.transpose(sources)
+    result = np.zeros(size, dtype=block.dtype)
+    to, of = [], []
+    for axis, source in enumerate(sources):
+        start, step = int(matrix[source, 3]), int(matrix[source, axis])
+        # Places i with 0 <= start + step * i < n.
+        n = values.shape[axis]
+        first, stop = (-start, n - start) if step == 1 else (start - n + 1, start + 1)
+        first, stop = max(first, 0), min(stop, size[axis])
+        if first >= stop:
+            return result
+        to.append(slice(first, stop))
+        end = start + step * stop
+        of.append(slice(start + step * first, end if end >= 0 else None, step))
+    result[tuple(to)] = values[tuple(of)]
+    return result
+
+
 def _axis_by_axis(
     block: Array, matrix: Affine, size: Size, order: Literal[0, 1], sources: list[int]
 ) -> Array:
@@ -98,14 +131,9 @@ def _axis_by_axis(
 
 def _along(values: Array, axis: int, at: npt.NDArray[np.float64], order: Literal[0, 1]) -> Array:
     last = values.shape[axis] - 1
-    nearest = np.rint(at)
-    if order == 0 or (np.abs(at - nearest).max() < 1e-9):
-        index = np.clip(np.floor(at + 0.5) if order == 0 else nearest, 0, last).astype(np.int64)
-        step = int(index[1] - index[0]) if len(index) > 1 else 1
-        if step in (1, -1) and (np.diff(index) == step).all():
-            stop = int(index[-1]) + step
-            return values[_on_axis(axis, slice(int(index[0]), stop if stop >= 0 else None, step))]
-        return np.take(values, index, axis=axis)
+    nearest = np.floor(at + 0.5)
+    if order == 0 or np.abs(at - nearest).max() < 1e-9:
+        return np.take(values, np.clip(nearest, 0, last).astype(np.int64), axis=axis)
     at = np.clip(at, 0, last)
     floor = np.minimum(np.floor(at), max(last - 1, 0)).astype(np.int64)
     weight = (at - floor).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
@@ -147,7 +175,3 @@ def _coordinate(row: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.floa
     i, j, k = (np.arange(n) * row[a] for a, n in enumerate(size))
     plane = (i[:, None] + j[None, :] + row[3]).astype(np.float32)
     return np.asarray(plane[:, :, None] + k.astype(np.float32))
-
-
-def _on_axis(axis: int, where: slice) -> tuple[slice, ...]:
-    return tuple(where if a == axis else slice(None) for a in range(3))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.crops import draw_centre
-from medssl.augment.interpolate import Size, corners, inside, interpolate
+from medssl.augment.interpolate import Size, corners, inside, interpolate, takes_voxels
 from medssl.augment.placement import Pose, compose_map, draw_pose
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo, Vector
@@ -171,27 +171,27 @@ def _values(
     factors: tuple[int, int, int],
 ) -> npt.NDArray[np.float32]:
     stored, rescale = reader.read(volume_uid, box)
-    linear = _is_linear_in_float32(stored, rescale)
-    block = stored if linear else rescale.apply(stored, first_slice=box[0][0])
-    if factors == (1, 1, 1) and _takes_voxels(matrix):
-        values = interpolate(block, within(matrix, box), size, order=0)
-        return values.astype(np.float32) if not linear else rescale.apply(values)
-    block = averaged(block.astype(np.float32), factors)
+    if factors == (1, 1, 1) and takes_voxels(matrix) and not rescale.by_slice:
+        return _to_values(interpolate(stored, within(matrix, box), size, order=0), rescale)
+    if rescale.by_slice or stored.dtype.itemsize > 2:
+        stored, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
+    block = averaged(stored.astype(np.float32), factors)
     values = interpolate(block, within(matrix, box, factors), size, order=1)
-    if linear and (rescale.slope != 1.0 or rescale.intercept != 0.0):
-        values = values * np.float32(rescale.slope) + np.float32(rescale.intercept)
+    if rescale != Rescale():
+        values *= np.float32(rescale.slope)
+        values += np.float32(rescale.intercept)
     return values
 
 
-def _is_linear_in_float32(stored: Array, rescale: Rescale) -> bool:
-    """Whether one slope serves all slices and float32 holds the stored numbers exactly."""
-    return not rescale.by_slice and stored.dtype.itemsize <= 2
-
-
-def _takes_voxels(matrix: Affine) -> bool:
-    return bool(
-        (matrix == np.rint(matrix)).all() and (np.abs(matrix[:3, :3]).sum(axis=0) == 1).all()
-    )
+def _to_values(stored: Array, rescale: Rescale) -> npt.NDArray[np.float32]:
+    """As `Rescale.apply`; without the detour by float64 where float32 gives the same."""
+    intercept = np.asarray(rescale.intercept)
+    exact = stored.dtype.itemsize <= 2 and abs(float(intercept)) < 1 << 22
+    if exact and rescale.slope == 1.0 and intercept == np.rint(intercept):
+        values = stored.astype(np.float32)
+        values += np.float32(intercept)
+        return values
+    return rescale.apply(stored)
 
 
 def averaged(

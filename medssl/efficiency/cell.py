@@ -137,6 +137,8 @@ class CellRunner:
     def _config_of(self, cell: Cell) -> CellConfig:
         values = self._fit_config.model_dump()
         values["init"] = self._encoder if self._init_sha256(cell) else None
+        # From scratch there is no encoder to take the network of: the plan names it.
+        values["model"] = self.plan["fit"]["model"]
         return CellConfig(
             **values,
             arm=cell.arm,

@@ -17,7 +17,7 @@ from medssl.sample.abdomen import paint_abdomen
 from medssl.sample.canvas import Canvas, Field, Grid, Point, SmoothNoise, capsule, ellipsoid
 from medssl.sample.chest import paint_chest
 from medssl.sample.draws import Stream, generator
-from medssl.sample.lesions import draw_lesions, paint_granulomas, paint_lesions
+from medssl.sample.lesions import draw_lesions, paint_effusion, paint_granulomas, paint_lesions
 from medssl.sample.skeleton import paint_ribs, paint_spine
 
 AIR, FAT, SKIN, MUSCLE = -1000.0, -100.0, 20.0, 55.0
@@ -65,11 +65,12 @@ def render_torso(
     organs = paint_abdomen(canvas, rng, np.minimum(cavity, -above - 1.0), contrast)
     _paint_back_muscles(canvas, wall)
     lungs = paint_chest(canvas, rng, cavity, above, contrast)
+    paint_effusion(canvas, rng, lungs, has_lesion)
     paint_spine(canvas, skin, rng)
     paint_ribs(canvas, wall, rng)
-    lesions = draw_lesions(rng, canvas, lungs, organs == 1) if has_lesion else []
     paint_granulomas(canvas, rng, lungs)
-    mask = paint_lesions(canvas, rng, lesions)
+    lesions = draw_lesions(rng) if has_lesion else []
+    mask = paint_lesions(canvas, rng, lesions, lungs, organs == 1)
     _paint_table(canvas, grid, float(scale[1]))
     return Torso(canvas.values, organs, mask)
 

@@ -259,3 +259,22 @@ def test_label_maps_look_other_than_scans(scan_values: Any) -> None:
     assert not looks_like_labels((scan_values() / 4).astype(np.uint8))
     assert not looks_like_labels(labels * 0.5)
     assert not looks_like_labels(np.zeros_like(labels))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_header_whatever_makes_the_reader_raise(tmp_path: Path, write_nifti: Any) -> None:
+    whole = write_nifti(tmp_path / "x.nii", VALUES, qform_code=1).read_bytes()
+    path = tmp_path / "y.nii"
+    rng = np.random.Generator(np.random.Philox(7))
+    taken = 0
+    for _ in range(1500):
+        damaged = bytearray(whole)
+        for at in rng.integers(4, 344, size=rng.integers(1, 4)):
+            damaged[at] = rng.integers(0, 256)
+        path.write_bytes(damaged)
+        for judged in read_nifti(path, "y.nii", max_voxels=10_000):
+            if isinstance(judged, Scan):
+                taken += 1
+                assert np.isfinite(judged.affine).all()
+                assert np.isfinite(judged.rescale.apply(judged.stored)).all()
+    assert taken > 300

@@ -132,40 +132,29 @@ def test_ixi10_pairs_region_masks_by_their_names(real_data: Path, take: Any) -> 
         np.testing.assert_array_equal(store.read_label(uid).voxels, np.asarray(mask.dataobj))
 
 
-def test_sarcoma_nifti_has_three_masks_without_image(real_data: Path, take: Any) -> None:
-    folder = real_data / "sarcoma" / "nifti"
-    images = sorted(folder.glob("*/*_image.nii.gz"))
-    masks = sorted(folder.glob("*/*_mask.nii.gz"))
-    result, store, _ = take(folder)
-    assert result.num_volumes == result.masks == len(images)
-    assert result.rejected == {"LABEL_WITHOUT_IMAGE": len(masks) - len(images)}
-    hashes = set(store.manifest["pixel_sha256"])
-    assert len(hashes) == len(images)
-
-
 def test_sarcoma_dicom_and_its_nifti_twins_agree(
-    real_data: Path, take: Any, tmp_path: Path
+    real_data: Path, take: Any, tmp_path: Path, key_file: Path
 ) -> None:
-    result, store, _ = take(real_data / "sarcoma" / "dicom", site="tcia")
+    dicom, nifti = real_data / "sarcoma" / "dicom", real_data / "sarcoma" / "nifti"
+    result, store, _ = take(dicom, site="tcia")
     assert {m: n for (m, _), n in result.taken.items()} == {"CT": 8, "MR": 8, "PT": 8}
     assert result.patients == 8
-    twins = IngestConfig(
-        archive=real_data / "sarcoma" / "nifti",
-        store=tmp_path / "twins",
-        key_file=tmp_path / "keys" / "key",
-    )
-    ingest(twins)
-    both = [
-        path
-        for path in (real_data / "sarcoma" / "nifti").glob("*/*_image.nii.gz")
-        if not path.name.startswith("PET")
-        and (real_data / "sarcoma" / "dicom" / path.parent.name).is_dir()
-    ]
-    hashes = set(open_store(tmp_path / "twins").manifest["pixel_sha256"])
-    assert len(hashes & set(store.manifest["pixel_sha256"])) == len(both) >= 10
-    files = sum(1 for p in (real_data / "sarcoma" / "dicom").rglob("*") if p.is_file())
+    files = sum(1 for p in dicom.rglob("*") if p.is_file())
     assert result.run.files == files
     assert int(store.manifest["n_files"].sum()) + int(store.rejected["n_files"].sum()) == files
-    needles = {p.name.encode() for p in (real_data / "sarcoma" / "dicom").iterdir()}
+    needles = {p.name.encode() for p in dicom.iterdir()}
     written = [p.read_bytes() for p in (tmp_path / "store").rglob("*") if p.is_file()]
     assert not any(needle in content for content in written for needle in needles)
+
+    twins = IngestConfig(archive=nifti, store=tmp_path / "twins", key_file=key_file)
+    images, masks = (sorted(nifti.glob(f"*/*_{kind}.nii.gz")) for kind in ("image", "mask"))
+    result = ingest(twins)
+    assert result.num_volumes == result.masks == len(images)
+    assert result.rejected == {"LABEL_WITHOUT_IMAGE": len(masks) - len(images)}
+    both = [
+        path
+        for path in images
+        if not path.name.startswith("PET") and (dicom / path.parent.name).is_dir()
+    ]
+    hashes = set(open_store(twins.store).manifest["pixel_sha256"])
+    assert len(hashes & set(store.manifest["pixel_sha256"])) == len(both) >= 10

@@ -190,7 +190,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
         claim: dict[str, Any] | None = CLAIM,
         segmentation: bool = False,
     ) -> Path:
-        wanted = repr(locals())
+        pretraining = (pretraining_key, pretraining_record)
+        wanted = repr((draws, slope, saved, group_quality, *pretraining, claim, segmentation))
         if wanted in made:
             return made[wanted]
         folder = tmp_path_factory.mktemp("built")

@@ -18,6 +18,7 @@ from medssl.engine.loop import TrainOutcome
 from medssl.engine.population import POPULATION_COLUMNS
 from medssl.models.config import SegResNetConfig
 from medssl.store.writer import create_store, write_part
+from medssl.transfer.initial import resolve_model
 
 TEST = {"fraction": 0.25, "seed": 0, "label": "malignant"}
 MODEL = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
@@ -93,6 +94,7 @@ def pretrained_run(tmp_path: Path) -> Path:
         },
     )
     row = {name: _hash(f"pretraining {name}") for name in POPULATION_COLUMNS}
+    row |= {"group_quality": "patient", "modality": "CT"}
     pd.DataFrame([row]).to_parquet(run / "volumes.parquet", index=False)
     instance = {"volume_uid": row["volume_uid"], "instance_key": "0a", "file_sha256": "0b"}
     pd.DataFrame([instance]).to_parquet(run / "instances.parquet", index=False)
@@ -143,6 +145,7 @@ class FakeFit:
         on_chosen: Any,
     ) -> pd.DataFrame:
         name = run.path.name
+        assert resolve_model(config) == MODEL
         self.called.append(name)
         progress.start("training", config.steps)
         progress.advance(config.steps, loss=0.5)

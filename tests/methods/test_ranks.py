@@ -29,7 +29,7 @@ def test_two_ranks_have_the_gradient_of_one(name, make_batch, tmp_path):
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), name, str(rank), "2"]
+            [sys.executable, "-X", "faulthandler", str(WORKER), name, str(rank), "2"]
             + [str(tmp_path / file) for file in ("rendezvous", "batch", f"rank{rank}")],
             env=environment,
         )

@@ -12,7 +12,7 @@ from pydicom.tag import BaseTag, Tag
 
 Key = str | BaseTag | tuple[int, int]
 
-_EPOCH = datetime.datetime(1900, 1, 1)
+_EPOCH = datetime.date(1900, 1, 1)
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(\.\d{1,6})?")
 
 
@@ -90,16 +90,21 @@ def first_item(ds: Dataset | None, key: Key) -> Dataset | None:
 
 def seconds(date: str, time: str) -> float | None:
     """DA and TM as seconds since 1900, or None where either is not a date or a time."""
-    match = _TIME.match(time.strip())
-    try:
-        day = datetime.datetime.strptime(date.strip().replace(".", "")[:8], "%Y%m%d")
-    except ValueError:
-        return None
-    if match is None:
+    match, day = _TIME.match(time.strip()), calendar_day(date)
+    if match is None or day is None:
         return None
     hours, minutes, secs, fraction = match.groups()
     of_day = int(hours) * 3600 + int(minutes or 0) * 60 + int(secs or 0) + float(fraction or 0)
-    return (day - _EPOCH).total_seconds() + of_day
+    return (day - _EPOCH).days * 86400 + of_day
+
+
+def calendar_day(value: str) -> datetime.date | None:
+    """A DA value, also as ACR-NEMA wrote it with points; None where it is no date."""
+    digits = value.strip().replace(".", "")[:8]
+    try:
+        return datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
 
 
 def moment(ds: Dataset, key: Key) -> float | None:

@@ -6,7 +6,6 @@ No text of a header is ever copied: a description or a model that is not on its 
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
 
 from pydicom.dataset import Dataset
 
@@ -118,7 +117,8 @@ def facts_of(ds: Dataset, modality: Modality | None) -> Facts:
 
 def _contrast(ds: Dataset, modality: Modality | None) -> str:
     if modality == "CT":
-        return "CONTRAST" if elements.text(ds, "ContrastBolusAgent") else ""
+        agent = elements.text(ds, "ContrastBolusAgent").upper()
+        return "" if agent in ("", "NO", "NONE", "N", "N/A", "UNKNOWN") else "CONTRAST"
     if modality != "MR":
         return ""
     words = " ".join(
@@ -188,17 +188,9 @@ def _age(ds: Dataset) -> float:
     if match and int(match[1]) > 0:  # 000Y is how some scanners write that they do not know
         return int(match[1]) / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[match[2]]
     born, studied = (
-        _day(elements.text(ds, "PatientBirthDate")),
-        _day(elements.text(ds, "StudyDate")),
+        elements.calendar_day(elements.text(ds, key)) for key in ("PatientBirthDate", "StudyDate")
     )
     if born is None or studied is None:
         return float("nan")
     years = (studied - born).days / 365.25
     return float(int(years)) if 0 <= years < 130 else float("nan")
-
-
-def _day(value: str) -> date | None:
-    try:
-        return datetime.strptime(value[:8], "%Y%m%d").date()
-    except ValueError:
-        return None

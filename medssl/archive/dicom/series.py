@@ -56,9 +56,11 @@ class _Series:
         images, duplicates, conflicts = self._instances_once(
             [h for h in images if h not in unplaced]
         )
+        whole = {h.instance for h in images if h.path not in self.lost}
+        num_unplaced = len({h.instance for h in unplaced} - whole)
         for part in split(self._slices(images)) if images else []:
             for piece, corrections in self._without_collisions(part, duplicates):
-                self._build(piece, corrections, conflicts, len(unplaced))
+                self._build(piece, corrections, conflicts, num_unplaced)
         for path, problem in self.lost.items():
             header = next(h for h in self.headers if h.path == path)
             self._reject([header], "file", problem.reason, problem.detail)

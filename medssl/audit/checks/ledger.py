@@ -60,7 +60,7 @@ def _wrong_files(study: StudyFiles, entries: list[Entry]) -> Iterable[tuple[str,
     there += [f"predictions/{p.name}" for p in (study.root / "predictions").glob("*.parquet")]
     for path in sorted(there):
         if path not in last:
-            yield path, "is not in the ledger"
+            yield path, f"is not in {LEDGER}"
 
 
 def _told_again(entries: list[Entry]) -> dict[str, str]:

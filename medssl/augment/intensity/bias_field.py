@@ -38,7 +38,9 @@ def bias_exponent(coefficients: Tensor, image: Tensor) -> Tensor:
     degrees = torch.arange(_ORDER + 1, device=image.device)
     total = degrees[:, None, None] + degrees[None, :, None] + degrees[None, None, :]
     terms = torch.where((total >= 1) & (total <= _ORDER), terms, 0.0)
-    return torch.einsum("id,jh,kw,ijk->dhw", x, y, z, terms)
+    # From the last axis on, so that what lies between stays small.
+    planes = torch.einsum("ijw,jh->ihw", terms @ z, y)
+    return torch.einsum("ihw,id->dhw", planes, x)
 
 
 def _legendre(size: int, like: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from medssl.augment.intensity.base import Draw
@@ -31,11 +30,13 @@ class HistogramShift:
         moves = draw.rng.uniform(-self.most, self.most, self.points) * draw.strength
         levels = np.linspace(0, 1, knots + 1)
         levels[1:-1] += np.clip(moves, -0.49, 0.49) / knots
-        curve = torch.tensor(levels, device=image.device, dtype=image.dtype)
         signal = (image - draw.background).clamp_min(0)
         top = signal.amax().clamp_min(1e-6)
-        at = signal * (knots / top)
-        below = at.floor().clamp(max=knots - 1)
-        index = below.long()
-        start = curve[index]
-        return (start + (at - below) * (curve[index + 1] - start)) * top + draw.background
+        at = signal / top
+        slopes = np.diff(levels) * knots
+        result = at * slopes[0]
+        # A piecewise linear curve is a sum of hinges; each adds the change of slope at its knot.
+        for knot, change in enumerate(np.diff(slopes), start=1):
+            result.add_((at - knot / knots).clamp_min_(0), alpha=float(change))
+        shifted: Tensor = result * top + draw.background
+        return shifted

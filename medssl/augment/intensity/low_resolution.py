@@ -27,8 +27,9 @@ class LowResolution:
         factor = draw.between(1.5, self.most)
         size = image.shape[dim]
         matrix = averaged_and_back(size, max(1, round(size / factor)))
-        along = torch.tensordot(matrix.to(image.device, image.dtype), image, ([1], [dim]))
-        return along.movedim(0, dim)
+        matrix = matrix.to(image.device, image.dtype)
+        coarse: Tensor = torch.tensordot(matrix, image, ([1], [dim])).movedim(0, dim)
+        return coarse
 
 
 def averaged_and_back(size: int, coarse: int) -> Tensor:

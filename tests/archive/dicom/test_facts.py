@@ -89,6 +89,7 @@ def test_age_between_birth_and_study() -> None:
     assert math.isnan(facts_of(header(PatientAge="000Y"), "CT").age_years)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @given(st.text(alphabet=st.characters(max_codepoint=0x2FF, exclude_categories=["Cc"]), max_size=20))
 def test_no_free_text_passes(words: str) -> None:
     ds = header(

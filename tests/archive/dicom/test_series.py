@@ -510,3 +510,35 @@ def test_order_of_the_files_does_not_matter(make_series: MakeSeries) -> None:
         assert isinstance(b, Scan)
         assert a.source == b.source
         np.testing.assert_array_equal(a.stored, b.stored)
+
+
+def test_cut_off_copy_whose_original_is_there_costs_nothing(make_series: MakeSeries) -> None:
+    series = make_series()
+    content = series.write()[7].read_bytes()
+    cut = content.index(b"\x20\x00\x32\x00DS") + 12
+    (series.folder / "copy").write_bytes(content[:cut])
+    judged = series.judge()
+    scan = scan_of([j for j in judged if isinstance(j, Scan)])
+    np.testing.assert_array_equal(scan.stored, series.voxels)
+    assert [j.reason for j in judged if isinstance(j, Rejection)] == [Reason.PIXEL_DATA_MISSING]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_corrupt_bytes_never_crash_the_reader(make_series: MakeSeries, seed: int) -> None:
+    """Every file of a series with a corrupt header ends in a scan or in a rejection."""
+    series = make_series(num=3)
+    paths = series.write()
+    generator = np.random.default_rng(seed)
+    content = bytearray(paths[1].read_bytes())
+    for at in generator.integers(128, len(content) - 240, size=5):
+        content[at] = generator.integers(256)
+    paths[1].write_bytes(content)
+    headers, refused = [], 0
+    for path in paths:
+        try:
+            headers.append(read_header(path))
+        except Unreadable:
+            refused += 1
+    judged = [j for group in group_by_series(headers) for j in read_series(group)]
+    files = {path for j in judged for path in j.source.files}
+    assert len(files) + refused == 3
