@@ -159,9 +159,11 @@ def _client() -> Any:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import logging
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     from mlflow import MlflowClient
+
+    # After the import, which sets levels of its own.
+    for noisy in ("mlflow", "mlflow.system_metrics.system_metrics_monitor", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
     uri = tracking_uri()
     if not uri.startswith("sqlite:///"):

@@ -172,8 +172,11 @@ class Pool(Generic[Item, Result]):
 
 def _serve(pipe: Connection, function: Callable[[Any], Any], max_memory_bytes: int) -> None:
     """The life of a process: batches in, one answer an item out, until the pipe closes."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_quiet()
+    threadpool_limits(1)  # the processes are the parallelism; idle BLAS threads would only spin
     _limit_memory(max_memory_bytes)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         pipe.send(("ready", None))

@@ -73,11 +73,8 @@ def _claim(result: AuditResult, files: StudyFiles) -> list[Part]:
         outcome = recompute_claim(files)
     except (DamagedFile, MedsslError) as error:
         return [*parts, text(f"It cannot be judged: {error}.")]
-    rows = [
-        (c.rule, c.observed, c.bound, "holds" if c.holds else "does not hold")
-        for c in (outcome.conditions if outcome else [])
-    ]
-    return [*parts, table(["condition", "observed", "bound", ""], rows)]
+    rows = [(c.rule, c.observed, c.bound, c.holds) for c in (outcome.conditions if outcome else [])]
+    return [*parts, table(["condition", "observed", "bound", "holds"], rows)]
 
 
 def _summary(result: AuditResult) -> Part:

@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from medssl.cli.audit import audit
 from medssl.cli.finetune import finetune
 from medssl.cli.ingest import ingest
 from medssl.cli.keygen import keygen
@@ -36,6 +37,7 @@ app.command("ingest")(ingest)
 app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
 app.add_typer(label_efficiency, name="label-efficiency")
+app.command("audit")(audit)
 
 
 def main() -> None:

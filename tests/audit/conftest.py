@@ -44,7 +44,7 @@ def _hash(text: str, digits: int = 64) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
-def _store(root: Path, patients: int, group_quality: str, kind: str) -> Path:
+def _store(root: Path, patients: int, kind: str) -> Path:
     """Manifest, labels and instances without voxels; every third patient has two volumes.
 
     Labels are a class of each volume, or what a mask of it would hold.
@@ -61,7 +61,7 @@ def _store(root: Path, patients: int, group_quality: str, kind: str) -> Path:
                     "patient_key": patient,
                     "series_key": _hash(f"series {uid}", 32),
                     "study_key": _hash(f"study {uid}", 32),
-                    "group_quality": group_quality,
+                    "group_quality": "patient",
                     "modality": "CT",
                     "pixel_sha256": _hash(f"pixels {uid}"),
                     "perceptual_hash": _hash(f"looks {uid}", 16),
@@ -90,7 +90,7 @@ def _store(root: Path, patients: int, group_quality: str, kind: str) -> Path:
     return root
 
 
-def _pretrained(run: Path, key_id: str, record: bool) -> Path:
+def _pretrained(run: Path, key_id: str) -> Path:
     """What a pretraining run leaves: weights, and the record of four volumes of its own."""
     import torch
 
@@ -107,22 +107,21 @@ def _pretrained(run: Path, key_id: str, record: bool) -> Path:
             "config_sha256": _hash("config"),
         },
     )
-    if record:
-        rows = [
-            {name: _hash(f"pretraining {k} {name}", 32) for name in POPULATION_COLUMNS}
-            | {"group_quality": "patient", "pixel_sha256": _hash(f"pretraining {k}")}
-            for k in range(4)
-        ]
-        pd.DataFrame(rows).to_parquet(run / "volumes.parquet", index=False)
-        sources = [
-            {
-                "volume_uid": row["volume_uid"],
-                "instance_key": _hash(f"pretraining instance {row['volume_uid']}", 32),
-                "file_sha256": _hash(f"pretraining file {row['volume_uid']}"),
-            }
-            for row in rows
-        ]
-        pd.DataFrame(sources).to_parquet(run / "instances.parquet", index=False)
+    rows = [
+        {name: _hash(f"pretraining {k} {name}", 32) for name in POPULATION_COLUMNS}
+        | {"group_quality": "patient", "pixel_sha256": _hash(f"pretraining {k}")}
+        for k in range(4)
+    ]
+    pd.DataFrame(rows).to_parquet(run / "volumes.parquet", index=False)
+    sources = [
+        {
+            "volume_uid": row["volume_uid"],
+            "instance_key": _hash(f"pretraining instance {row['volume_uid']}", 32),
+            "file_sha256": _hash(f"pretraining file {row['volume_uid']}"),
+        }
+        for row in rows
+    ]
+    pd.DataFrame(sources).to_parquet(run / "instances.parquet", index=False)
     return run
 
 
@@ -184,24 +183,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
         draws: int = 5,
         slope: float = 0.3,
         saved: float = 10.0,
-        group_quality: str = "patient",
         pretraining_key: str = "key-1",
-        pretraining_record: bool = True,
         claim: dict[str, Any] | None = CLAIM,
         segmentation: bool = False,
     ) -> Path:
-        pretraining = (pretraining_key, pretraining_record)
-        wanted = repr((draws, slope, saved, group_quality, *pretraining, claim, segmentation))
+        wanted = repr((draws, slope, saved, pretraining_key, claim, segmentation))
         if wanted in made:
             return made[wanted]
         folder = tmp_path_factory.mktemp("built")
         config = parse_config(
             StudyConfig,
             {
-                "store": _store(
-                    folder / "store", 200, group_quality, "mask" if segmentation else "class"
-                ),
-                "encoder": _pretrained(folder / "pretrained", pretraining_key, pretraining_record),
+                "store": _store(folder / "store", 200, "mask" if segmentation else "class"),
+                "encoder": _pretrained(folder / "pretrained", pretraining_key),
                 "fractions": [0.25, 1.0],
                 "draws": draws,
                 "test": {

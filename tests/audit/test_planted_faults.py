@@ -249,19 +249,28 @@ def test_plan_frozen_after_training(study: Any) -> None:
     [("inferred", "WARN", 0), ("scan", "INCONCLUSIVE", 4), ("none", "INCONCLUSIVE", 4)],
 )
 def test_patients_that_are_not_known_as_such(
-    copied: Callable[..., Any], quality: str, status: str, code: int
+    study: Any, quality: str, status: str, code: int
 ) -> None:
-    result = copied(group_quality=quality).audit()
+    study.edit_table(
+        "cases.parquet",
+        lambda f: f.assign(group_quality=["patient", quality] + ["patient"] * (len(f) - 2)),
+    )
+    study.forge()
+    result = study.audit()
     assert failed(result) == set()
     assert statuses(result)["L4"] == status
     assert result.exit_code == code
 
 
-@pytest.mark.parametrize("missing", [{"pretraining_record": False}, {"pretraining_key": "key-2"}])
-def test_pretraining_that_cannot_be_compared(
-    copied: Callable[..., Any], missing: dict[str, Any]
-) -> None:
-    result = copied(**missing).audit()
+@pytest.mark.parametrize("manifest", ["missing", "of another key"])
+def test_pretraining_that_cannot_be_compared(copied: Callable[..., Any], manifest: str) -> None:
+    study = copied(pretraining_key="key-1" if manifest == "missing" else "key-2")
+    if manifest == "missing":
+        gone = ("pretrain.parquet", "pretrain_instances.parquet")
+        for name in gone:
+            (study.root / name).unlink()
+        study.forge([line for line in study.lines() if line["path"] not in gone])
+    result = study.audit()
     assert failed(result) == set()
     assert statuses(result)["L2"] == "INCONCLUSIVE"
     assert (result.verdict, result.exit_code) == ("INCONCLUSIVE", 4)
