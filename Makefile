@@ -11,7 +11,7 @@ quickstart: $(READY)
 	$(BIN)/medssl quickstart --out quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 3600
