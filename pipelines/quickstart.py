@@ -91,7 +91,7 @@ def main(out: Path) -> None:
         bundled("configs/efficiency/quickstart.yaml"),
         [*store, f"encoder={pretrained.run}"],
     )
-    run_study(study, out / "study", progress)
+    studied = run_study(study, out / "study", progress)
     analysed = analyse_study(study, out / "study")
 
     # 6. The audit: can the claim be believed?
@@ -116,7 +116,9 @@ def main(out: Path) -> None:
     print(f"  audit: {audited.verdict}, evidence in {out / 'study' / 'audit.json'}")
     print(f"  audit page: {out / 'study' / 'audit.html'}")
     print(f"MLflow's page: mlflow ui --backend-store-uri {tracking_uri}")
-    print(f"done in {time.monotonic() - began:.0f} s; everything is in {out}")
+    there = pretrained.was_done and finetuned.was_done and studied.was_done
+    state = "was done already; looked through" if there else "done"
+    print(f"{state} in {time.monotonic() - began:.0f} s; everything is in {out}")
 
 
 if __name__ == "__main__":
