@@ -69,7 +69,7 @@ def main(out: Path) -> None:
         progress,
     )
 
-    # 4. Fine-tuning on the few masks there are: liver, spleen and kidneys.
+    # 4. Fine-tuning on the few masks there are, to find the liver.
     from medssl.transfer.finetune import finetune
 
     finetuned = finetune(
