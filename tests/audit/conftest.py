@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +173,9 @@ class _NoTracker:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Studies by their properties; each is made once and must not be changed."""
     made: dict[str, Path] = {}
-    patch = pytest.MonkeyPatch()
-    patch.setattr("medssl.tracking.start", lambda *_, **__: _NoTracker())
 
     def build(
         draws: int = 5,
@@ -217,13 +215,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
                 "replicates": 200,
             },
         )
-        run_study(config, folder / "study", fit=SimulatedFit(slope, saved))
-        analyse_study(config, folder / "study")
+        # Undone at once: other tests of this process want a real tracker.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("medssl.tracking.start", lambda *_, **__: _NoTracker())
+            run_study(config, folder / "study", fit=SimulatedFit(slope, saved))
+            analyse_study(config, folder / "study")
         made[wanted] = folder / "study"
         return made[wanted]
 
-    yield build
-    patch.undo()
+    return build
 
 
 class Study:
