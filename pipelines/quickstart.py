@@ -115,7 +115,9 @@ def main(out: Path) -> None:
     print(f"  study page: {analysed.report}")
     print(f"  audit: {audited.verdict}, evidence in {out / 'study' / 'audit.json'}")
     print(f"  audit page: {out / 'study' / 'audit.html'}")
-    print(f"MLflow's page: mlflow ui --backend-store-uri {tracking_uri}")
+    mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    print("MLflow's page:")
+    print(f"  MLFLOW_DISABLE_TELEMETRY=true {mlflow} ui --backend-store-uri {tracking_uri}")
     there = pretrained.was_done and finetuned.was_done and studied.was_done
     state = "was done already; looked through" if there else "done"
     print(f"{state} in {time.monotonic() - began:.0f} s; everything is in {out}")

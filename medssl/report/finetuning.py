@@ -115,7 +115,7 @@ def _curves(run: RunFolder, fitted: Fit) -> list[Part]:
 
 def _worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFrame) -> list[Part]:
     """Pictures of the test cases with the lowest mean Dice."""
-    from medssl.transfer.metrics import dice_by_case
+    from medssl.transfer.metrics import dice_by_case, mask_classes
     from medssl.transfer.predictions import read_mask
 
     test = predictions[predictions["split"] == "test"]
@@ -128,9 +128,12 @@ def _worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFr
     for place in np.argsort(means)[: min(_WORST, int(defined.sum()))]:
         case = test.iloc[int(place)]
         uid = str(case["volume_uid"])
+        reference = store.read_label(uid, mask).voxels
+        # Values of the mask that the task does not tell apart are background to it.
+        told_apart = np.isin(reference, mask_classes(test))
         drawn = overlay_figure(
             store.read(uid),
-            store.read_label(uid, mask).voxels,
+            np.where(told_apart, reference, 0),
             read_mask(run.path, str(case["mask_path"])),
         )
         parts.append(figure(drawn, f"Volume {uid[:8]}, mean Dice {means[place]:.3f}."))

@@ -50,11 +50,18 @@ def learning_curve(
 
 
 def savings_text(savings: Mapping[str, Any]) -> str:
-    """The factor in words, such as "≥ 2.1 × fewer labels"; empty where it is undefined."""
-    sign = {"none": "", "at_least": "≥ ", "at_most": "≤ "}.get(savings["censored"])
-    if sign is None or savings["value"] is None:
+    """The factor in words, such as "≥ 2.1 × fewer labels"; empty where it is undefined.
+
+    A factor under one is told as its inverse: so many times more labels.
+    """
+    factor, censored = savings["value"], savings["censored"]
+    if factor is None or censored == "undefined":
         return ""
-    return f"{sign}{savings['value']:.2g} × fewer labels"
+    signs = {"none": "", "at_least": "≥ ", "at_most": "≤ "}
+    if factor >= 1:
+        return f"{signs[censored]}{factor:.2g} × fewer labels"
+    turned = {"at_least": "at_most", "at_most": "at_least"}.get(censored, censored)
+    return f"{signs[turned]}{1 / factor:.2g} × more labels"
 
 
 def percent(share: float) -> str:
@@ -71,9 +78,19 @@ def _draw_arm(axes: Axes, points: Sequence[Mapping[str, Any]], style: int, shift
         [p["lo"] for p in bounded],
         [p["hi"] for p in bounded],
         color=colour,
-        alpha=0.16,
+        alpha=0.13,
         linewidth=0,
     )
+    # Where bands lie over each other their colours mix: the edges keep them apart.
+    for edge in ("lo", "hi"):
+        axes.plot(
+            [p["labels"] for p in bounded],
+            [p[edge] for p in bounded],
+            color=colour,
+            linestyle=_DASHES[style],
+            linewidth=0.9,
+            alpha=0.7,
+        )
     for point in points:
         values = [value for value in point["draws"] if value is not None]
         axes.scatter(

@@ -137,13 +137,18 @@ def _conditions(claim: Mapping[str, Any]) -> Part:
     rows = [
         (
             c["rule"],
-            _number(c["observed"]),
-            _number(c["bound"]),
+            _observed(c, "observed"),
+            _observed(c, "bound"),
             "holds" if c["holds"] else "does not hold",
         )
         for c in claim["conditions"]
     ]
     return table(["condition", "observed", "bound", ""], rows)
+
+
+def _observed(condition: Mapping[str, Any], which: str) -> str:
+    value = condition[which]
+    return f"{value:.0f}" if condition["id"] == "enough_draws" else _number(value)
 
 
 def _curve(analysis: Mapping[str, Any], png: bytes) -> Part:
@@ -313,7 +318,7 @@ def _name(arm: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def _signed(value: float | None) -> str:

@@ -67,7 +67,13 @@ def analysis() -> dict[str, Any]:
     effect = {"fraction": 0.1, "labels": 40.0, "arm": "ssl_ft", "versus": "scratch"}
     figures = {"delta": 0.05, "lo": 0.01, "hi": 0.09, "se": 0.02, "mdd": 0.056}
     tests = {"p": 0.25, "p_holm": 0.25, "significant": None}
-    condition = {"rule": "it is near", "observed": 0.01, "bound": -0.01, "holds": True}
+    condition = {
+        "id": "near_enough",
+        "rule": "it is near",
+        "observed": 0.01,
+        "bound": -0.01,
+        "holds": True,
+    }
     return {
         "plan_sha256": "ab" * 32,
         "metric": "auc_macro",
@@ -144,6 +150,11 @@ def test_headline_without_a_claim_gives_the_difference_with_the_fewest_labels(
 )
 def test_censoring_shows_in_the_words(censored: str, words: str) -> None:
     assert savings_text({**LSF, "censored": censored}) == words
+
+
+def test_a_factor_under_one_is_told_as_more_labels() -> None:
+    assert savings_text({**LSF, "value": 0.25}) == "4 × more labels"
+    assert savings_text({**LSF, "value": 0.25, "censored": "at_most"}) == "≥ 4 × more labels"
 
 
 def test_curve_draws_every_draw_and_the_arrow_only_where_labels_are_saved() -> None:
