@@ -18,6 +18,7 @@ from medssl.volume import Modality
 HU_RANGE = (-1000.0, 1000.0)
 SUV_MAX = 20.0
 
+_SMALLEST = 1e-30
 _IQR_OF_NORMAL = 1.349
 _LARGEST_SPAN = 20.0
 _LEVELS = ("p00_5", "p25", "p50", "p75", "p99_5")
@@ -60,8 +61,9 @@ class Normaliser:
         policy: Literal["MR", "OT"] = "MR" if row["modality"] == "MR" else "OT"
         p00_5, p25, p50, p75, p99_5 = (float(row[name]) for name in _LEVELS)
         span = p99_5 - p00_5
-        if span <= 1e-6 * max(abs(p00_5), abs(p99_5)):
-            half = abs(p50) / 2 or 0.5
+        # Below _SMALLEST the reciprocal of a scale would leave the range of float32.
+        if span <= max(1e-6 * max(abs(p00_5), abs(p99_5)), _SMALLEST):
+            half = abs(p50) / 2 if abs(p50) > _SMALLEST else 0.5
             return cls("OT", p50 - 2 * half, p50, centre=p50 - half, scale=half)
         scale = max((p75 - p25) / _IQR_OF_NORMAL, span / _LARGEST_SPAN)
         return cls(policy, p00_5, p99_5, centre=p50, scale=scale)
