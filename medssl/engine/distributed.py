@@ -58,6 +58,9 @@ def joined_world() -> Iterator[World]:
         dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield World(rank, size, device)
+        if ours:
+            # Nobody hangs up while another still listens.
+            dist.barrier()
     finally:
         if ours:
             dist.destroy_process_group()
