@@ -272,9 +272,8 @@ def _volume(source: Source, file: NiftiFile, time: int) -> Judged:
     if bad == stored.size:
         return Rejection(source, "series", Reason.NO_FINITE_VOXEL)
     notes = (*file.corrections, *((Reason.NAN_MASKED,) if bad else ()))
-    detail = f"NAN_MASKED {bad} of {stored.size} voxels" if bad else ""
     return Scan(
-        source, stored, rescale, file.affine, "OT", "arbitrary", "NIFTI", notes, detail=detail
+        source, stored, rescale, file.affine, "OT", "arbitrary", "NIFTI", notes, masked_voxels=bad
     )
 
 

@@ -8,6 +8,8 @@ from medssl.archive.reasons import Reason
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "reason-codes.md"
 _GROUPS = {
+    "noted": "Taken as it is; a fact that a user of the volume should know. The codes stand in the "
+    "column `notes` of the manifest.",
     "corrected": "Taken, with a correction. The codes stand in the column `corrections` of the "
     "manifest, or of a mask's row in `labels/`.",
     "quarantined": "Not taken: it could not be read beyond doubt.",

@@ -1,6 +1,6 @@
-"""Every way in which a file, a series or a label can end, but for EXACT.
+"""Every way in which a file, a series or a label can end, but for EXACT, and what is noted of it.
 
-A code is written into the store (`corrections` of a manifest row, `reason_code` of a row in
+A code is written into the store (`corrections` and `notes` of a manifest row, `reason` of a row in
 `rejected/`), so a code once given keeps its meaning. `docs/reference/reason-codes.md` is made from
 this file by `python -m medssl.archive.reason_codes`.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-Group = Literal["corrected", "quarantined", "not an image", "unpaired", "failed"]
+Group = Literal["noted", "corrected", "quarantined", "not an image", "unpaired", "failed"]
 
 
 class Reason(StrEnum):
     """An outcome code; `text` says what it means and what to do, `group` how it ends.
 
-    corrected: taken, with the correction named. quarantined: not taken, since it could not be read
+    noted: taken as it is, with a fact to know. corrected: taken, with the correction named. quarantined: not taken, since it could not be read
     beyond doubt. not an image: a readable file that is no scan. unpaired: a label or an image whose
     partner is missing. failed: the reading itself broke down.
     """
@@ -30,6 +30,42 @@ class Reason(StrEnum):
         member.group = group
         member.text = text
         return member
+
+    # --- taken as it is: what is to be known of it ------------------------------------------------
+    MONOCHROME1_KEPT = (
+        "MONOCHROME1_KEPT",
+        "noted",
+        "MONOCHROME1: the numbers are as stored, low values shown bright by viewers; they were not "
+        "inverted.",
+    )
+    PRESENTATION_LUT_IGNORED = (
+        "PRESENTATION_LUT_IGNORED",
+        "noted",
+        "A presentation or VOI lookup table says how viewers show the image; it was not applied.",
+    )
+    REAL_WORLD_VALUES_IGNORED = (
+        "REAL_WORLD_VALUES_IGNORED",
+        "noted",
+        "A real world value mapping offers another physical unit; it was not applied.",
+    )
+    PRIVATE_SCALE_RECORDED = (
+        "PRIVATE_SCALE_RECORDED",
+        "noted",
+        "Philips: the display values were kept; the private scale slope that leads to the floating "
+        "point values is in the column private_slope.",
+    )
+    NO_SUV = (
+        "NO_SUV",
+        "noted",
+        "PET whose header does not allow SUV by body weight: a field is missing, or a correction "
+        "was not made. The values are in the unit that the header states, never a guess.",
+    )
+    PADDING_MASKED = (
+        "PADDING_MASKED",
+        "noted",
+        "Voxels that hold the header's padding value are no measurement; the columns padding_low "
+        "and padding_high name the stored numbers, and Store.valid leaves them out.",
+    )
 
     # --- any format: values ---------------------------------------------------------------------
     NAN_MASKED = (
@@ -85,7 +121,28 @@ class Reason(StrEnum):
     ARCHIVE_FILE = (
         "ARCHIVE_FILE",
         "not an image",
-        "A zip or tar file; these are not opened. Unpack it beside the others and run again.",
+        "A zip, tar or other packed file. Zip, tar and gzip are opened with --unpack FOLDER.",
+    )
+    PACKED_TOO_LARGE = (
+        "PACKED_TOO_LARGE",
+        "quarantined",
+        "A packed file with more members, more bytes or a higher ratio than is unpacked. If it is "
+        "sound, unpack it by hand.",
+    )
+    PACKED_NAME_REFUSED = (
+        "PACKED_NAME_REFUSED",
+        "quarantined",
+        "A member of a packed file has an absolute name, leads out of its folder, or is a link.",
+    )
+    PACKED_DAMAGED = (
+        "PACKED_DAMAGED",
+        "failed",
+        "A packed file that breaks off, has a wrong checksum, or is encrypted. Copy it again.",
+    )
+    PATIENT_WITHDRAWN = (
+        "PATIENT_WITHDRAWN",
+        "quarantined",
+        "The patient was withdrawn from this store, and is not taken again.",
     )
     TOO_LARGE = (
         "TOO_LARGE",
@@ -234,6 +291,42 @@ class Reason(StrEnum):
         "A mask holds whole numbers from 0 to 255; this one has others.",
     )
 
+    LABEL_NOT_MAPPED = (
+        "LABEL_NOT_MAPPED",
+        "unpaired",
+        "A DICOM segmentation or structure set none of whose names is mapped to a class. Map them "
+        "under structures in the ingest configuration; the linkage file, where one is written, "
+        "lists the names.",
+    )
+    LABEL_OVERLAP = (
+        "LABEL_OVERLAP",
+        "corrected",
+        "Two classes of the label claim the same voxels; the one that comes later under structures "
+        "has them.",
+    )
+    LABEL_FRAME_DIFFERS = (
+        "LABEL_FRAME_DIFFERS",
+        "quarantined",
+        "The label lies in another frame of reference than its image. Export it from the image.",
+    )
+    LABEL_OFF_SLICE = (
+        "LABEL_OFF_SLICE",
+        "quarantined",
+        "A contour lies more than half a slice away from every slice of its image. Export it from "
+        "the image again.",
+    )
+    LABEL_CONTOUR_INVALID = (
+        "LABEL_CONTOUR_INVALID",
+        "quarantined",
+        "A contour is not closed and planar, has too few points or numbers that are not finite.",
+    )
+    LABEL_SEVERAL_SERIES = (
+        "LABEL_SEVERAL_SERIES",
+        "quarantined",
+        "The label refers to several series, so it does not say on which grid it was drawn. Export "
+        "one label for each series.",
+    )
+
     # --- DICOM: files that are no scan ------------------------------------------------------------
     DICOMDIR = (
         "DICOMDIR",
@@ -363,12 +456,6 @@ class Reason(StrEnum):
         "The same instance, or the same pixels at the same position, came more than once and was "
         "taken once. Nothing to do.",
     )
-    MONOCHROME1_KEPT = (
-        "MONOCHROME1_KEPT",
-        "corrected",
-        "MONOCHROME1: the numbers are as stored, low values shown bright by viewers; they were not "
-        "inverted.",
-    )
     SAME_INSTANCE_DIFFERS = (
         "SAME_INSTANCE_DIFFERS",
         "quarantined",
@@ -391,6 +478,12 @@ class Reason(StrEnum):
         "SPACING_IRREGULAR",
         "quarantined",
         "The slices do not lie at equal steps along one line. Resample it beforehand, or leave it.",
+    )
+    SPACING_RESAMPLED = (
+        "SPACING_RESAMPLED",
+        "corrected",
+        "Slices at unequal steps were resampled, from their true positions, to equal ones, as "
+        "irregular_spacing allows.",
     )
     SINGLE_SLICE = (
         "SINGLE_SLICE",

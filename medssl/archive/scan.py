@@ -54,6 +54,14 @@ class Scan:
 
     `stored` is (D, H, W) integers, or float32 where nothing smaller is exact; value =
     stored * slope + intercept by `rescale`. `corrections` empty means EXACT.
+
+    Attributes:
+        notes: what is to be known of a volume that is taken as it is.
+        detail: numbers on the corrections, never PHI.
+        masked_voxels: how many were NaN or infinite.
+        padding: lowest and highest stored number that are padding and no measurement.
+        private_slope: of a vendor's private scaling that was not applied.
+        study_date: DICOM DA, or empty; enters the store only as an offset within the patient.
     """
 
     source: Source
@@ -64,8 +72,13 @@ class Scan:
     units: Units
     source_format: str
     corrections: tuple[Reason, ...] = ()
+    notes: tuple[Reason, ...] = ()
     facts: Facts = field(default_factory=Facts)
-    detail: str = ""  # numbers on the corrections, never PHI
+    detail: str = ""
+    masked_voxels: int = 0
+    padding: tuple[int, int] | None = None
+    private_slope: float = float("nan")
+    study_date: str = ""
 
 
 @dataclass(frozen=True)

@@ -202,8 +202,7 @@ def _add_scan(
     if case.split:
         rows["labels"].append({**about, "name": "split", "kind": "split", "value": case.split})
     _write(context.root, volume_path(uid), scan.stored, scan.rescale)
-    if Reason.NAN_MASKED in scan.corrections and scan.detail.startswith("NAN_MASKED "):
-        result.masked_voxels += int(scan.detail.split()[1])
+    result.masked_voxels += scan.masked_voxels
     outcome = "CORRECTED" if scan.corrections else "EXACT"
     codes = "+".join(reason.value for reason in scan.corrections)
     result.linkage.append(_linkage_row(unit, scan.source, identity, outcome, codes))

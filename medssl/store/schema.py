@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TEXT = pa.string()
 _INT = pa.int64()
@@ -41,6 +41,12 @@ MANIFEST = pa.schema(
         ("units", _TEXT),
         ("outcome", _TEXT),  # EXACT or CORRECTED
         ("corrections", _TEXT),  # reason codes joined by "+", empty where EXACT
+        ("notes", _TEXT),  # reason codes joined by "+": facts of a volume that is as it was
+        ("masked_voxels", _INT),  # NaN or infinite in the source
+        ("padding_low", _REAL),  # stored numbers from low to high are padding; NaN: there is none
+        ("padding_high", _REAL),
+        ("private_slope", _REAL),  # of a vendor's private scaling, not applied; NaN: none
+        ("study_day", _REAL),  # days from a keyed, hidden day of the patient's own; NaN: no date
         ("source_format", _TEXT),  # DICOM or NIFTI
         ("n_files", _INT),
         ("pixel_sha256", _TEXT),

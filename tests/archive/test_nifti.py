@@ -81,7 +81,7 @@ def test_nan_and_inf_take_the_smallest_finite_value_and_are_counted(
     values[1, 1, 1] = np.inf
     scan = one(write_nifti(tmp_path / "x.nii", values))
     assert scan.corrections == (Reason.NAN_MASKED,)
-    assert scan.detail == "NAN_MASKED 3 of 210 voxels"
+    assert scan.masked_voxels == 3
     out = scan.rescale.apply(scan.stored)
     lowest = values[np.isfinite(values)].min()
     np.testing.assert_array_equal(out, np.where(np.isfinite(values), values, lowest))

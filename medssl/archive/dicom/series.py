@@ -193,8 +193,8 @@ class _Series:
             self._reject_part(part, problem.reason, problem.detail)
             return
         header = ordered[0].header
-        if header.pixels.photometric == "MONOCHROME1":
-            corrections = (*corrections, Reason.MONOCHROME1_KEPT)
+        inverted = header.pixels.photometric == "MONOCHROME1"
+        notes = (Reason.MONOCHROME1_KEPT,) if inverted else ()
         modality = modality_of(header.sop_class)
         assert modality is not None
         self.judged.append(
@@ -207,6 +207,7 @@ class _Series:
                 units=units,
                 source_format="DICOM",
                 corrections=corrections,
+                notes=notes,
                 facts=header.facts,
             )
         )

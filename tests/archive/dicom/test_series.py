@@ -132,7 +132,8 @@ def test_signed_and_unsigned_slices_share_a_type_that_holds_both(make_series: Ma
 def test_monochrome1_is_kept_as_stored_and_recorded(make_series: MakeSeries) -> None:
     series = make_series().set(PhotometricInterpretation="MONOCHROME1")
     scan = scan_of(series.judge())
-    assert scan.corrections == (Reason.MONOCHROME1_KEPT,)
+    assert scan.corrections == ()
+    assert scan.notes == (Reason.MONOCHROME1_KEPT,)
     np.testing.assert_array_equal(scan.stored, series.voxels)
 
 
