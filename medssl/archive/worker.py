@@ -7,7 +7,6 @@ go back to the parent, which alone writes the manifest.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read
 from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.store.describe import sub_grid
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Array
@@ -36,7 +36,6 @@ from medssl.volume import Array
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
 
-_HASH_BYTES = 1 << 22
 _HU_LIMITS = (-4096.0, 32767.0)  # the 1st and 99th percentile of a CT lie within
 
 
@@ -99,7 +98,6 @@ def is_label_map(max_voxels: int, found: Found) -> bool:
 def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     """Read, judge and store one unit."""
     result = UnitResult(UnitRows(unit.unit_key, unit.signature))
-    hashes = {found.path: _sha256(found.path) for found in unit.files}
     judged = _read(context, unit)
     if any(_changed(found) for found in unit.files):
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
@@ -107,7 +105,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     taken = 0
     notes: list[Reason] = []
     for item in judged:
-        identity = identify(context.key, context.config, unit, item.source, hashes)
+        identity = identify(context.key, context.config, unit, item.source)
         if isinstance(item, Scan):
             item = _judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
@@ -154,12 +152,13 @@ def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
 
 
 def _judge_values(scan: Scan) -> Scan | Rejection:
-    extremes = np.array([scan.stored.min(), scan.stored.max()])
-    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(extremes)) == 0:
-        detail = f"stored value {extremes[0]}"
-        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
+    sample = scan.stored[sub_grid(scan.stored.shape)]
+    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(sample)) == 0:
+        extremes = np.array([scan.stored.min(), scan.stored.max()])
+        if np.ptp(scan.rescale.apply(extremes)) == 0:
+            detail = f"stored value {extremes[0]}"
+            return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
     if scan.units == "HU" and not scan.rescale.by_slice:
-        sample = scan.stored.ravel()[:: max(1, scan.stored.size // 1_000_000)]
         ends = np.percentile(scan.rescale.apply(sample), [1, 99])
         if ends.min() < _HU_LIMITS[0] or ends.max() > _HU_LIMITS[1]:
             detail = f"percentiles 1 and 99: {ends[0]:.0f}, {ends[1]:.0f}"
@@ -318,14 +317,6 @@ def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
         if shutil.disk_usage(root).free < 2 * stored.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _changed(found: Found) -> bool:

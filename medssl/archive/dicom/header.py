@@ -9,8 +9,9 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.datadict import dictionary_VR
@@ -67,6 +68,11 @@ class PixelFormat:
     transfer_syntax: str
     offset: int | None
     present: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the decoded pixels."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
 
     @property
     def num_bytes(self) -> int:
