@@ -332,6 +332,7 @@ def _significant_bits(stored: Array, pixels: PixelFormat) -> Array:
     if spare == 0:
         return unsigned.view(pixels.dtype)
     if not pixels.signed and low_bit == 0:
-        return unsigned & unsigned.dtype.type((1 << pixels.bits_stored) - 1)
+        kept: Array = unsigned & unsigned.dtype.type((1 << pixels.bits_stored) - 1)
+        return kept
     moved = unsigned << (spare - low_bit) if spare > low_bit else unsigned
     return moved.view(pixels.dtype) >> spare
