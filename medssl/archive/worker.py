@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,7 @@ class Unit:
     source_key: str
     files: tuple[Found, ...]
     dicom: bool = False
-    headers: tuple[Header, ...] = ()  # of the DICOM files that are new
+    headers: tuple[bytes | None, ...] = ()  # of the DICOM files, where they were read just now
     subject: tuple[str, str] | None = None  # BIDS: folder of the data set, subject
     case: Case | None = None
     label: Found | None = None
@@ -73,17 +74,6 @@ class UnitResult:
     linkage: list[LinkageRow] = field(default_factory=list)
     failed: bool = False
     masked_voxels: int = 0
-
-
-def read_headers(found: Found) -> Header | Rejection:
-    """The header of one DICOM file, or why there is none."""
-    from medssl.archive.dicom import Unreadable, read_header
-
-    try:
-        return read_header(found.path)
-    except Unreadable as fault:
-        source = Source((found.path,), None, "", found.relative)
-        return Rejection(source, "file", fault.reason, fault.detail)
 
 
 def is_label_map(max_voxels: int, found: Found) -> bool:
@@ -131,12 +121,17 @@ def _read(context: Context, unit: Unit) -> list[Judged]:
     if not unit.dicom:
         found = unit.files[0]
         return read_nifti(found.path, found.relative, context.config.max_voxels)
-    from medssl.archive.dicom import group_by_series, read_series
+    from medssl.archive.dicom import Unreadable, group_by_series, read_header, read_series
 
-    known = {header.path for header in unit.headers}
-    answers = [read_headers(found) for found in unit.files if found.path not in known]
-    refused: list[Judged] = [answer for answer in answers if isinstance(answer, Rejection)]
-    headers = [*unit.headers, *(a for a in answers if not isinstance(a, Rejection))]
+    headers: list[Header] = []
+    refused: list[Judged] = []
+    for found, packed in zip(unit.files, unit.headers, strict=True):
+        try:
+            header = pickle.loads(packed) if packed is not None else read_header(found.path)
+            headers.append(header)
+        except Unreadable as fault:
+            source = Source((found.path,), None, "", found.relative)
+            refused.append(Rejection(source, "file", fault.reason, fault.detail))
     groups = group_by_series(headers)
     return refused + [item for group in groups for item in read_series(group)]
 
