@@ -1,0 +1,190 @@
+"""The quality report of a store: what came in, what did not and why, with pictures.
+
+Its cost does not grow with the archive but for two passes over the manifest: at most MOST_PICTURES
+volumes are looked into, at three planes each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from medssl.progress import SILENT, Progress
+from medssl.report import quality_pictures as pictures
+from medssl.report.page import Part, Section, points, text, tiles, verdict, write_page
+from medssl.report.quality_facts import KIND, Facts, read_facts
+from medssl.report.quality_outliers import THIN, Outliers, find_outliers
+from medssl.report.quality_pictures import Picture
+from medssl.report.quality_refused import Refused, read_refused
+from medssl.report.quality_sections import (
+    changes_section,
+    contents_section,
+    kinds_section,
+    outliers_section,
+    reading_section,
+    refused_section,
+    run_section,
+    spacing_section,
+    twins_section,
+)
+from medssl.report.quality_twins import Twins, find_twins
+from medssl.report.quality_values import values_section
+from medssl.store.store import open_store
+
+PAGE = "quality.html"
+MOST_PICTURES = 120
+_MOST_OUTLIERS = 24
+_MOST_TWINS = 12
+_FORMAT = "1"  # of the page: raise it, and pages are written anew
+_STATE = "medssl-store-state"
+
+
+def write_quality(
+    root: Path, files: Mapping[str, int] | None = None, progress: Progress = SILENT
+) -> Path:
+    """Write `quality.html` into the store at `root`, unless the one there is of these very rows.
+
+    Args:
+        files: what the last run saw, by what it is; not known if None.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        StoreError: nothing is there, or a part file is damaged.
+        OSError: the page cannot be written.
+    """
+    store = open_store(root)
+    page = root / PAGE
+    state = _state(root)
+    if _state_of(page) == state:
+        return page
+    facts = read_facts(root, THIN)
+    examples = pictures.pick_examples(facts, MOST_PICTURES - _MOST_OUTLIERS - _MOST_TWINS)
+    outliers = find_outliers(root, facts, pictures.COLUMNS)
+    odd = outliers.rows.groupby("rule", sort=False).head(
+        max(6, _MOST_OUTLIERS // max(len(outliers.rules), 1))
+    )
+    odd = odd.head(_MOST_OUTLIERS)
+    twins = find_twins(root, facts, (*KIND, *pictures.COLUMNS))
+    alike = twins.rows.loc[twins.pictured].head(_MOST_TWINS)
+    drawn = _draw(root, pd.concat([examples, odd, alike]), progress)
+    refused = read_refused(root)
+    sections = [
+        Section("", _headline(facts, outliers, twins, refused)),
+        contents_section(facts),
+        spacing_section(facts),
+        values_section(facts, examples, drawn),
+        kinds_section(facts, examples, drawn),
+        outliers_section(outliers, drawn),
+        twins_section(twins, drawn),
+        changes_section(facts),
+        refused_section(refused),
+        run_section(files),
+        reading_section(drawn),
+    ]
+    lead = f"{facts.num_volumes:,} volumes of {facts.num_patients:,} patients, key {store.key_id}."
+    return write_page(page, "Quality of a store", lead, sections, {_STATE: state})
+
+
+def _draw(root: Path, rows: pd.DataFrame, progress: Progress) -> dict[str, Picture]:
+    rows = rows.drop_duplicates("volume_uid")
+    progress.start(f"writing {PAGE}", len(rows))
+    drawn = {}
+    for _, row in rows.iterrows():
+        drawn[row["volume_uid"]] = pictures.draw(root, row)
+        progress.advance()
+    progress.finish()
+    return drawn
+
+
+def _headline(facts: Facts, outliers: Outliers, twins: Twins, refused: Refused) -> list[Part]:
+    by_outcome = facts.words.groupby("outcome")["volumes"].sum()
+    looks: list[tuple[str, str]] = []
+    if twins.equal:
+        looks.append(
+            (
+                f"{twins.equal:,} scans are there under several patients, voxel for voxel: split "
+                "by patient, a model would be tested on scans that it learned from.",
+                "Same scan, several patients",
+            )
+        )
+    if twins.near:
+        looks.append(
+            (
+                f"{twins.near:,} pairs of volumes of different patients look the same.",
+                "Same scan, several patients",
+            )
+        )
+    people = facts.people.groupby("group_quality")["volumes"].sum()
+    unknown = int(people.get("scan", 0) + people.get("none", 0))
+    if unknown:
+        looks.append(
+            (
+                f"{unknown:,} volumes come without a patient; each scan counts as one of its own.",
+                "What is there",
+            )
+        )
+    words = facts.words
+    pet = int(words.loc[(words["modality"] == "PT") & (words["units"] != "SUV"), "volumes"].sum())
+    ct = int(words.loc[(words["modality"] == "CT") & (words["units"] != "HU"), "volumes"].sum())
+    if pet:
+        looks.append((f"{pet:,} PET volumes have no SUV.", "Intensities by vendor"))
+    if ct:
+        looks.append((f"{ct:,} CT volumes are not in HU.", "Intensities by vendor"))
+    if outliers.total:
+        looks.append(
+            (f"{outliers.total:,} volumes stand out from the others of their kind.", "Outliers")
+        )
+    if refused.most_urgent:
+        looks.append((refused.most_urgent, "Not taken"))
+    bad = bool(twins.equal or twins.near)
+    parts = [
+        verdict(
+            "The pictures show patients. The store is pseudonymised, not anonymous: keep this page "
+            "with it, under the rules of the archive.",
+        ),
+        tiles(
+            [
+                (f"{facts.num_volumes:,}", "volumes"),
+                (f"{facts.num_patients:,}", "patients"),
+                (f"{int(by_outcome.get('EXACT', 0)):,}", "exact"),
+                (f"{int(by_outcome.get('CORRECTED', 0)):,}", "corrected"),
+                (f"{refused.num_images:,}", "files and series not taken"),
+                (f"{outliers.total:,}", "outliers"),
+            ]
+        ),
+    ]
+    if looks:
+        parts += [
+            verdict("To be looked at before training:", "bad" if bad else "open"),
+            points(looks),
+        ]
+    elif facts.num_volumes:
+        parts.append(verdict("Nothing stands out.", "good"))
+    else:
+        parts.append(text("The store holds no volume."))
+    return parts
+
+
+def _state(root: Path) -> str:
+    """A digest of the part files, by name, size and time: the rows that a page is of."""
+    digest = hashlib.sha256(_FORMAT.encode())
+    for folder in ("manifest", "rejected"):
+        for part in sorted((root / folder).glob("*.parquet")):
+            stat = part.stat()
+            digest.update(f"{folder}/{part.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _state_of(page: Path) -> str:
+    try:
+        with page.open(encoding="utf-8") as file:
+            head = file.read(2000)
+    except (OSError, UnicodeDecodeError):
+        return ""
+    _, _, after = head.partition(f'<meta name="{_STATE}" content="')
+    return after.partition('"')[0]

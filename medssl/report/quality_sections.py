@@ -1,0 +1,405 @@
+"""The sections of the quality report that are tables and pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from medssl.archive.reasons import Reason
+from medssl.report.page import (
+    Part,
+    Section,
+    details,
+    gallery,
+    shaded,
+    subheading,
+    table,
+    text,
+)
+from medssl.report.quality_facts import (
+    IN_PLANE_MM,
+    KIND,
+    SLICE_MM,
+    Facts,
+    count_of,
+    counted,
+    number_of,
+)
+from medssl.report.quality_outliers import COMMON_SHARE, FEWEST, THIN, WHAT_TO_DO, Outliers
+from medssl.report.quality_pictures import (
+    Picture,
+    kind_name,
+    kind_of,
+    window_of,
+)
+from medssl.report.quality_refused import Refused
+from medssl.report.quality_twins import NEAR_BITS, Twins
+
+_OUTLIERS = 6  # pictures of a rule
+_LONG = 25  # rows of a table beyond which the rest is folded away
+_GROUPS = {
+    "failed": "the reading broke down; the next run tries again",
+    "quarantined": "could not be read beyond doubt",
+    "unpaired": "a label or an image whose partner is missing",
+    "not an image": "readable, but no scan",
+    "corrected": "taken with a correction",
+}
+_QUALITY = {
+    "patient": "stated by the source or the cases file",
+    "inferred": "inferred, as the cases file says",
+    "scan": "not known: each scan counts as a patient of its own",
+    "none": "not known",
+}
+
+
+def contents_section(facts: Facts) -> Section:
+    """Counts by scanner, by what is shown, and of what is known of the patients."""
+    scanners = [
+        (r["modality"], r["units"], _or_unstated(r["manufacturer"]), _or_unstated(r["model"]),
+         int(r["volumes"]), int(r["patients"]))
+        for r in _rows(facts.scanners)
+    ]  # fmt: skip
+    names = ["modality", "units", "vendor", "model", "volumes", "patients"]
+    words = facts.words
+    shown = _counts(words, ["modality", "contrast", "body_part"])
+    formats = _counts(words, ["source_format", "modality", "outcome"])
+    parts = [
+        *_folded(names, scanners, "further scanners"),
+        details(
+            "By contrast and body part",
+            [table(["modality", "contrast", "body part", "volumes"], shown)],
+        ),
+        details(
+            "By format and outcome", [table(["format", "modality", "outcome", "volumes"], formats)]
+        ),
+        *_people(facts.people),
+    ]
+    return Section("What is there", parts)
+
+
+def spacing_section(facts: Facts) -> Section:
+    """Volumes by in-plane and slice spacing, a table for each modality."""
+    parts: list[Part] = [
+        text(
+            "Millimetres in plane, across; between slices, down. The slice axis is the one whose "
+            "spacing is unlike the other two."
+        )
+    ]
+    for modality, rows in facts.spacing.groupby("modality"):
+        counts = rows.set_index(["slice", "in_plane"])["volumes"]
+        most = counts.max()
+        across = sorted(rows["in_plane"].unique())
+        lines = [
+            [
+                _range(SLICE_MM, down),
+                *(shaded(int(n), n / most) if (n := counts.get((down, c), 0)) else shaded("", 0)
+                  for c in across),
+            ]
+            for down in sorted(rows["slice"].unique())
+        ]  # fmt: skip
+        columns = ["slices \\ in plane", *(_range(IN_PLANE_MM, c) for c in across)]
+        parts += [
+            subheading(f"{modality}: {count_of(int(rows['volumes'].sum()))}"),
+            table(columns, lines),
+        ]
+    return Section("Spacing", parts)
+
+
+def kinds_section(facts: Facts, examples: pd.DataFrame, drawn: Mapping[str, Picture]) -> Section:
+    """A gallery for each kind, the most frequent first."""
+    parts: list[Part] = [
+        text(
+            "Axial, coronal and sagittal plane through the middle of the tissue, true to scale. As "
+            "radiologists look at it, the patient's right (R) is on the left; the head is at the "
+            "top, the front at the top of the axial and on the left (A) of the sagittal plane. CT "
+            "in HU: width 400, level 40 (soft tissue). PET in SUV: 0 white to 7 black. All else: "
+            "from the 0.5th to the 99.5th percentile of the tissue. At most one volume of a series."
+        )
+    ]
+    for number, rows in examples.groupby("kind", sort=True):
+        kind = facts.kinds.iloc[int(str(number))]
+        heading = kind_name(str(kind[name]) for name in KIND)
+        pictures = [_picture(row, drawn) for _, row in rows.iterrows()]
+        parts.append(subheading(f"{heading}: {count_of(int(kind['volumes']))}"))
+        parts.append(gallery(pictures))
+    left = facts.kinds.iloc[examples["kind"].nunique() :]
+    if len(left):
+        rest = [
+            (kind_name(row[:5]), int(row[5])) for row in left.itertuples(index=False, name=None)
+        ]
+        parts.append(
+            details(
+                f"{len(left)} rarer kinds without a picture", [table(["kind", "volumes"], rest)]
+            )
+        )
+    return Section("Every kind of volume", parts)
+
+
+def outliers_section(outliers: Outliers, drawn: Mapping[str, Picture]) -> Section:
+    """What each rule found, with the farthest in pictures."""
+    parts: list[Part] = []
+    if len(outliers.common):
+        parts += [
+            text(
+                f"A rule that finds more than {COMMON_SHARE:.0%} of a kind has found no outliers: "
+                "the kind is so, or is several kinds in one (say contrast and body part in the "
+                "cases file). These are listed here and nowhere else."
+            ),
+            table(
+                ["rule", "kind", "volumes", "of"],
+                [
+                    (
+                        r["rule"],
+                        kind_name(r[name] for name in KIND),
+                        int(r["found"]),
+                        int(r["volumes"]),
+                    )
+                    for r in _rows(outliers.common)
+                ],
+            ),
+        ]
+    if not outliers.total:
+        parts.append(text("No volume stands out from its kind or from what a scan can be."))
+    for rule, number in outliers.rules.items():
+        rows = outliers.rows[outliers.rows["rule"] == rule]
+        parts += [subheading(f"{rule.capitalize()}: {count_of(number)}"), text(WHAT_TO_DO[rule])]
+        pictured = rows[rows["volume_uid"].isin(drawn.keys())].head(_OUTLIERS)
+        parts.append(
+            gallery(
+                _picture(row, drawn, f"{row['why']}.", kind_of(row))
+                for _, row in pictured.iterrows()
+            )
+        )
+        lines = [(row["volume_uid"][:12], kind_of(row), row["why"]) for _, row in rows.iterrows()]
+        some = "all" if number == len(lines) else f"the farthest {len(lines)} of"
+        parts.append(
+            details(f"List of {some} {number:,}", [table(["volume", "kind", "why"], lines)])
+        )
+    parts.append(
+        text(
+            f"Kinds of fewer than {FEWEST} volumes are compared with nothing. The first twelve "
+            "digits of volume_uid name a volume in the manifest."
+        )
+    )
+    return Section("Outliers", parts)
+
+
+def twins_section(twins: Twins, drawn: Mapping[str, Picture]) -> Section:
+    """Scans that stand under more than one patient."""
+    parts: list[Part] = []
+    if not twins.equal and not twins.near:
+        parts.append(text("None: no two patients share a scan."))
+    if twins.equal:
+        parts.append(
+            text(
+                f"{twins.equal_volumes:,} volumes are {twins.equal:,} scans: equal voxels under "
+                "several patients. Give them one patient in the cases file (column patient), or "
+                "take one away: a split by patient puts them on both sides."
+            )
+        )
+    if twins.near:
+        parts.append(
+            text(
+                f"{twins.near:,} pairs differ in voxels, but in at most {NEAR_BITS} of the 256 "
+                "bits of their perceptual hash: often the same scan converted, rescaled or "
+                f"resampled. Look at both. Volumes of fewer than {THIN} voxels along an axis are not "
+                "compared."
+            )
+        )
+    if twins.repeated:
+        parts.append(
+            text(
+                f"{twins.repeated:,} volumes repeat another of the same patient, voxel for voxel: "
+                "no leak, but the scan counts twice in training."
+            )
+        )
+    if len(twins.rows):
+        pictured = twins.rows.loc[list(twins.pictured)]
+        parts.append(
+            gallery(
+                _picture(
+                    row, drawn, f"{row['group']}: patient {row['patient_key'][:12]}", kind_of(row)
+                )
+                for _, row in pictured.iterrows()
+            )
+        )
+        lines = [
+            (
+                r["group"],
+                r["volume_uid"][:12],
+                r["patient_key"][:12],
+                r["modality"],
+                r["units"],
+                r["site"] or "–",
+                _QUALITY.get(r["group_quality"], r["group_quality"]),
+            )
+            for r in _rows(twins.rows)
+        ]
+        columns = ["group", "volume", "patient", "modality", "units", "site", "patient is"]
+        parts.append(details("The first groups", [table(columns, lines)]))
+    return Section("Same scan, several patients", parts)
+
+
+def changes_section(facts: Facts) -> Section:
+    """Corrections and notes with their counts and meaning."""
+    parts: list[Part] = []
+    for column, none, some in (
+        ("corrections", "No volume was corrected.", "Taken, with a correction:"),
+        ("notes", "Nothing is noted of any volume.", "Taken as it is, with a fact to know:"),
+    ):
+        counts = _codes(facts.words, column)
+        lines = [(code, counts[code], Reason[code].text) for code in counts]
+        if lines:
+            parts += [text(some), table(["code", "volumes", "what it means"], lines)]
+        else:
+            parts.append(text(none))
+    return Section("Corrected and noted", parts)
+
+
+def refused_section(refused: Refused) -> Section:
+    """What was not taken, why, and what to do about it."""
+    if refused.reasons.empty:
+        return Section("Not taken", [text("Everything that is a scan or a label was taken.")])
+    parts: list[Part] = []
+    for group, rows in refused.reasons.groupby("group", sort=False):
+        parts.append(text(f"{str(group).capitalize()}: {_GROUPS.get(str(group), '')}."))
+        lines = [
+            (r["reason"], r["kind"], int(r["rows"]), int(r["files"]), Reason[r["reason"]].text)
+            for r in _rows(rows)
+        ]
+        columns = ["code", "of a", "number", "files", "what it means, what to do"]
+        parts.append(table(columns, lines))
+    told = refused.examples
+    which = [
+        (r["reason"], r["kind"], r["source_key"][:12], r["detail"])
+        for r in _rows(told.sort_values("reason", kind="stable"))
+    ]
+    parts.append(
+        details(
+            "Which: the first of each reason (a linkage file leads from source key to file)",
+            [table(["code", "of a", "source key", "detail"], which)],
+        )
+    )
+    return Section("Not taken", parts)
+
+
+def run_section(files: Mapping[str, int] | None) -> Section:
+    """What the run that wrote the page saw of the archive."""
+    if files is None:
+        return Section("Files of the last run", [text("Not known: no run wrote this page.")])
+    return Section(
+        "Files of the last run",
+        [
+            text(
+                "Side files (tables, JSON, bval and the like) and links are passed over; links are "
+                "never followed, and a place reached twice is read once."
+            ),
+            table(["what", "files"], [(name, number) for name, number in files.items() if number]),
+        ],
+    )
+
+
+def reading_section(drawn: Mapping[str, Picture]) -> Section:
+    """How the page was made."""
+    lost = sum(not picture.jpeg for picture in drawn.values())
+    lines = [
+        "Counts are over all volumes of the store. Medians, bands and the comparison with a kind "
+        "are over up to 1,000 volumes of each kind, drawn by their keys.",
+        f"{len(drawn)} volumes were looked into for pictures and histograms, at three planes each"
+        + (f"; {lost} of them could not be read: ingest them again." if lost else "."),
+        "A volume is far from its kind where a logarithm of its spacing, or a percentile of its "
+        "tissue, lies more than six spreads from the median; the spread is 1.4826 times the median "
+        "absolute deviation, with a floor.",
+        "A kind is modality, contrast, body part, vendor and units together.",
+    ]
+    return Section("How this page was made", [text(line) for line in lines])
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _people(people: pd.DataFrame) -> list[Part]:
+    total = int(people["volumes"].sum())
+    if not total:
+        return []
+    rows = []
+    for modality, group in people.groupby("modality"):
+        number = int(group["volumes"].sum())
+        no_sex = int(group.loc[group["sex"] == "", "volumes"].sum())
+        no_age = int(group.loc[group["age_band"] == "", "volumes"].sum())
+        rows.append((modality, number, f"{no_sex / number:.0%}", f"{no_age / number:.0%}"))
+    quality = [
+        (name, _QUALITY.get(str(name), ""), int(number))
+        for name, number in people.groupby("group_quality")["volumes"].sum().items()
+    ]
+    ages = people[people["age_band"] != ""].groupby(["age_band", "sex"])["volumes"].sum()
+    sexes = [s for s in ("F", "M", "O", "") if s in set(people["sex"])]
+    bands = sorted({band for band, _ in ages.index})
+    most = max(ages.max(), 1) if len(ages) else 1
+    by_age = [
+        [band, *(shaded(int(n), n / most) if (n := ages.get((band, s), 0)) else shaded("", 0)
+                 for s in sexes)]
+        for band in bands
+    ]  # fmt: skip
+    sites = _counts(people, ["site", "modality"])
+    parts = [
+        table(["how well the patient is known", "meaning", "volumes"], quality),
+        details("By site", [table(["site", "modality", "volumes"], sites)]),
+    ]
+    missing = table(["modality", "volumes", "sex not stated", "age not stated"], rows)
+    ages_table = [table(["age", *(s or "not stated" for s in sexes)], by_age)] if by_age else []
+    return [*parts, details("Age and sex", [missing, *ages_table])]
+
+
+def _picture(
+    row: pd.Series[Any], drawn: Mapping[str, Picture], *before: str
+) -> tuple[str, str, list[str]]:
+    picture = drawn[row["volume_uid"]]
+    shape = " × ".join(str(int(row[f"shape_{a}"])) for a in range(3))
+    spacing = " × ".join(f"{row[f'spacing_{a}']:.3g}" for a in range(3))
+    low, high = window_of(row)
+    shown = f"shown {number_of(low)} to {number_of(high)}; bar {picture.bar_mm} mm"
+    lines = [*before, f"{shape}, {spacing} mm", shown, row["volume_uid"][:12]]
+    alt = f"Axial, coronal and sagittal plane of volume {row['volume_uid'][:12]}, {kind_of(row)}"
+    return picture.jpeg, alt, lines
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.to_dict("records")
+
+
+def _folded(columns: Sequence[str], rows: Sequence[Sequence[Any]], rest: str) -> list[Part]:
+    parts = [table(columns, rows[:_LONG])]
+    if len(rows) > _LONG:
+        parts.append(details(f"{len(rows) - _LONG} {rest}", [table(columns, rows[_LONG:])]))
+    return parts
+
+
+def _counts(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    return [
+        (*(_or_unstated(value) for value in row[:-1]), int(row[-1]))
+        for row in counted(frame, columns).itertuples(index=False, name=None)
+    ]
+
+
+def _codes(words: pd.DataFrame, column: str) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for codes, volumes in zip(words[column], words["volumes"], strict=True):
+        for code in str(codes).split("+"):
+            if code:
+                counts[code] += int(volumes)
+    return dict(counts.most_common())
+
+
+def _range(edges: Sequence[float], at: int) -> str:
+    low, high = edges[at], edges[at + 1]
+    if low == 0:
+        return f"under {high:g}"
+    return f"{low:g} to {high:g}" if high != float("inf") else f"{low:g} and more"
+
+
+def _or_unstated(value: str) -> str:
+    return value or "–"
