@@ -79,6 +79,11 @@ def drawing(svg: str, caption: str) -> Part:
     return {"kind": "drawing", "text": caption, "svg": svg}
 
 
+def charts(drawings: Sequence[Part]) -> Part:
+    """Drawings side by side, smaller."""
+    return {"kind": "charts", "parts": drawings}
+
+
 def tiles(numbers: Iterable[tuple[str, str]]) -> Part:
     """Large numbers with a word below each."""
     return {"kind": "tiles", "tiles": list(numbers)}
@@ -87,6 +92,11 @@ def tiles(numbers: Iterable[tuple[str, str]]) -> Part:
 def points(lines: Iterable[tuple[str, str]]) -> Part:
     """A list of (sentence, heading that it leads to, or empty)."""
     return {"kind": "points", "points": [(line, anchor(to) if to else "") for line, to in lines]}
+
+
+def terms(entries: Iterable[tuple[str, str, str]]) -> Part:
+    """Codes explained: (code, how often, what it means)."""
+    return {"kind": "terms", "terms": list(entries)}
 
 
 def gallery(pictures: Iterable[tuple[str, str, Sequence[str]]]) -> Part:

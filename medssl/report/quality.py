@@ -15,7 +15,7 @@ import pandas as pd
 from medssl.progress import SILENT, Progress
 from medssl.report import quality_pictures as pictures
 from medssl.report.page import Part, Section, points, text, tiles, verdict, write_page
-from medssl.report.quality_facts import KIND, Facts, read_facts
+from medssl.report.quality_facts import KIND, Facts, count_of, read_facts
 from medssl.report.quality_outliers import THIN, Outliers, find_outliers
 from medssl.report.quality_pictures import Picture
 from medssl.report.quality_refused import Refused, read_refused
@@ -86,7 +86,8 @@ def write_quality(
         run_section(files),
         reading_section(drawn),
     ]
-    lead = f"{facts.num_volumes:,} volumes of {facts.num_patients:,} patients, key {store.key_id}."
+    patients = count_of(facts.num_patients, "patient")
+    lead = f"{count_of(facts.num_volumes)} of {patients}, key {store.key_id}."
     return write_page(page, "Quality of a store", lead, sections, {_STATE: state})
 
 
@@ -103,44 +104,45 @@ def _draw(root: Path, rows: pd.DataFrame, progress: Progress) -> dict[str, Pictu
 
 def _headline(facts: Facts, outliers: Outliers, twins: Twins, refused: Refused) -> list[Part]:
     by_outcome = facts.words.groupby("outcome")["volumes"].sum()
-    looks: list[tuple[str, str]] = []
-    if twins.equal:
-        looks.append(
-            (
-                f"{twins.equal:,} scans are there under several patients, voxel for voxel: split "
-                "by patient, a model would be tested on scans that it learned from.",
-                "Same scan, several patients",
-            )
-        )
-    if twins.near:
-        looks.append(
-            (
-                f"{twins.near:,} pairs of volumes of different patients look the same.",
-                "Same scan, several patients",
-            )
-        )
-    people = facts.people.groupby("group_quality")["volumes"].sum()
-    unknown = int(people.get("scan", 0) + people.get("none", 0))
-    if unknown:
-        looks.append(
-            (
-                f"{unknown:,} volumes come without a patient; each scan counts as one of its own.",
-                "What is there",
-            )
-        )
-    words = facts.words
-    pet = int(words.loc[(words["modality"] == "PT") & (words["units"] != "SUV"), "volumes"].sum())
-    ct = int(words.loc[(words["modality"] == "CT") & (words["units"] != "HU"), "volumes"].sum())
-    if pet:
-        looks.append((f"{pet:,} PET volumes have no SUV.", "Intensities by vendor"))
-    if ct:
-        looks.append((f"{ct:,} CT volumes are not in HU.", "Intensities by vendor"))
-    if outliers.total:
-        looks.append(
-            (f"{outliers.total:,} volumes stand out from the others of their kind.", "Outliers")
-        )
-    if refused.most_urgent:
-        looks.append((refused.most_urgent, "Not taken"))
+    words, people = facts.words, facts.people
+    no_patient = people["group_quality"].isin(("scan", "none"))
+    no_suv = (words["modality"] == "PT") & (words["units"] != "SUV")
+    no_hu = (words["modality"] == "CT") & (words["units"] != "HU")
+    found = (
+        (
+            twins.equal,
+            f"Equal voxels under several patients: {count_of(twins.equal, 'scan')}. Split by "
+            "patient, a model would be tested on scans that it learned from.",
+            "Same scan, several patients",
+        ),
+        (
+            twins.near,
+            f"Alike under two patients: {count_of(twins.near, 'pair')} of volumes.",
+            "Same scan, several patients",
+        ),
+        (
+            unknown := int(people.loc[no_patient, "volumes"].sum()),
+            f"Patient not known: {count_of(unknown)}; each scan counts as a patient of its own.",
+            "What is there",
+        ),
+        (
+            pet := int(words.loc[no_suv, "volumes"].sum()),
+            f"PET without SUV: {count_of(pet)}.",
+            "Intensities by vendor",
+        ),
+        (
+            ct := int(words.loc[no_hu, "volumes"].sum()),
+            f"CT not in HU: {count_of(ct)}.",
+            "Intensities by vendor",
+        ),
+        (
+            outliers.total,
+            f"Unlike the others of their kind: {count_of(outliers.total)}.",
+            "Outliers",
+        ),
+        (len(refused.most_urgent), refused.most_urgent, "Not taken"),
+    )
+    looks = [(line, heading) for number, line, heading in found if number]
     bad = bool(twins.equal or twins.near)
     parts = [
         verdict(

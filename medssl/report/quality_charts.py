@@ -13,6 +13,7 @@ import numpy.typing as npt
 from medssl.report.figures import COLOURS
 
 _WIDTH = 520
+_FOOT = 40  # for the ticks and the unit
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4", "1 2")
 MOST_LINES = len(_DASHES)
 
@@ -57,8 +58,8 @@ def axis_for(lowest: npt.ArrayLike, highest: npt.ArrayLike, units: str) -> Axis:
 def bands(rows: Sequence[tuple[str, Sequence[float]]], axis: Axis, label: str, alt: str) -> str:
     """One line for each row: the seven percentiles as whisker, bar, box and dot."""
     step, top = 34, 4
-    height = top + step * len(rows) + 34
-    parts = [_grid(axis, top, height - 34, label)]
+    height = top + step * len(rows) + _FOOT
+    parts = [_grid(axis, top, height - _FOOT, label)]
     for number, (name, levels) in enumerate(rows):
         x = [_x(axis, level) for level in levels]
         y = top + step * number + 24
@@ -95,10 +96,10 @@ def histogram(
             f'd="{"".join(points)}V{bottom}"/>'
         )
         if legend:
-            y = bottom + 50 + 18 * number
+            y = bottom + _FOOT + 12 + 18 * number
             parts.append(f'<path stroke-width="2.5" stroke="{colour}"{dash} d="M10 {y - 4}h34"/>')
             parts.append(f'<text x="52" y="{y}">{escape(name)}</text>')
-    return _svg(bottom + 40 + legend, alt, parts)
+    return _svg(bottom + _FOOT + 2 + legend, alt, parts)
 
 
 def _svg(height: int, alt: str, parts: Sequence[str]) -> str:
@@ -115,11 +116,11 @@ def _grid(axis: Axis, top: int, bottom: int, label: str) -> str:
         anchor = "start" if x < 30 else "end" if x > _WIDTH - 30 else "middle"
         parts.append(f'<path class="grid" d="M{x:.1f} {top}V{bottom}"/>')
         parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 14}" text-anchor="{anchor}">'
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">'
             f"{_tick(tick)}</text>"
         )
     parts.append(
-        f'<text class="tick" x="{_WIDTH / 2:.0f}" y="{bottom + 30}" '
+        f'<text class="tick" x="{_WIDTH / 2:.0f}" y="{bottom + 36}" '
         f'text-anchor="middle">{escape(label)}</text>'
     )
     return "".join(parts)

@@ -120,13 +120,19 @@ def read_facts(root: Path, thin: int) -> Facts:
 
 def batches(root: Path, folder: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """The rows of a store's part files in order, some columns of some rows at a time."""
+    waiting: list[pa.RecordBatch] = []  # of many small parts
     for part in sorted((root / folder).glob("*.parquet")):
         try:
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
-                    yield batch.to_pandas()
+                    waiting.append(batch)
+                    if sum(len(b) for b in waiting) >= _ROWS_AT_ONCE:
+                        yield pa.Table.from_batches(waiting).to_pandas()
+                        waiting = []
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{root / folder}: a part file is damaged") from error
+    if waiting:
+        yield pa.Table.from_batches(waiting).to_pandas()
 
 
 def planes_mm(rows: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -145,9 +151,9 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return sums.sort_values(["volumes", *columns], ascending=order).reset_index(drop=True)
 
 
-def count_of(volumes: int) -> str:
-    """A number of volumes in words: "1 volume", "2,000 volumes"."""
-    return f"{volumes:,} volume" + ("" if volumes == 1 else "s")
+def count_of(number: int, what: str = "volume") -> str:
+    """A number of things in words: "1 volume", "2,000 volumes"."""
+    return f"{number:,} {what}" + ("" if number == 1 or what.endswith("s") else "s")
 
 
 def number_of(value: float) -> str:

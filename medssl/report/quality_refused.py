@@ -42,9 +42,7 @@ class Refused:
             return ""
         top = lost.groupby("reason")["rows"].sum().nlargest(3)
         named = ", ".join(f"{reason} {number:,}" for reason, number in top.items())
-        return (
-            f"{int(lost['rows'].sum()):,} scans or labels could not be read beyond doubt: {named}."
-        )
+        return f"Not read beyond doubt: {int(lost['rows'].sum()):,} in all; {named}."
 
 
 def read_refused(root: Path) -> Refused:

@@ -17,6 +17,7 @@ from medssl.report.page import (
     shaded,
     subheading,
     table,
+    terms,
     text,
 )
 from medssl.report.quality_facts import (
@@ -58,11 +59,11 @@ _QUALITY = {
 def contents_section(facts: Facts) -> Section:
     """Counts by scanner, by what is shown, and of what is known of the patients."""
     scanners = [
-        (r["modality"], r["units"], _or_unstated(r["manufacturer"]), _or_unstated(r["model"]),
+        (r["modality"], _or_unstated(r["manufacturer"]), _or_unstated(r["model"]), r["units"],
          int(r["volumes"]), int(r["patients"]))
         for r in _rows(facts.scanners)
     ]  # fmt: skip
-    names = ["modality", "units", "vendor", "model", "volumes", "patients"]
+    names = ["modality", "vendor", "model", "units", "volumes", "patients"]
     words = facts.words
     shown = _counts(words, ["modality", "contrast", "body_part"])
     formats = _counts(words, ["source_format", "modality", "outcome"])
@@ -195,24 +196,24 @@ def twins_section(twins: Twins, drawn: Mapping[str, Picture]) -> Section:
     if twins.equal:
         parts.append(
             text(
-                f"{twins.equal_volumes:,} volumes are {twins.equal:,} scans: equal voxels under "
-                "several patients. Give them one patient in the cases file (column patient), or "
-                "take one away: a split by patient puts them on both sides."
+                f"Equal voxels under several patients: {count_of(twins.equal_volumes)} of "
+                f"{count_of(twins.equal, 'scan')}. Give them one patient in the cases file (column "
+                "patient), or take one away: a split by patient puts them on both sides."
             )
         )
     if twins.near:
         parts.append(
             text(
-                f"{twins.near:,} pairs differ in voxels, but in at most {NEAR_BITS} of the 256 "
-                "bits of their perceptual hash: often the same scan converted, rescaled or "
-                f"resampled. Look at both. Volumes of fewer than {THIN} voxels along an axis are not "
-                "compared."
+                f"Alike: {count_of(twins.near, 'pair')} that differ in voxels, but in at most "
+                f"{NEAR_BITS} of the 256 bits of their perceptual hash. Often the same scan "
+                "converted, rescaled or resampled: look at both. Volumes of fewer than "
+                f"{THIN} voxels along an axis are not compared."
             )
         )
     if twins.repeated:
         parts.append(
             text(
-                f"{twins.repeated:,} volumes repeat another of the same patient, voxel for voxel: "
+                f"Repeated, voxel for voxel, under the same patient: {count_of(twins.repeated)}; "
                 "no leak, but the scan counts twice in training."
             )
         )
@@ -247,13 +248,13 @@ def changes_section(facts: Facts) -> Section:
     """Corrections and notes with their counts and meaning."""
     parts: list[Part] = []
     for column, none, some in (
-        ("corrections", "No volume was corrected.", "Taken, with a correction:"),
-        ("notes", "Nothing is noted of any volume.", "Taken as it is, with a fact to know:"),
+        ("corrections", "No volume was corrected.", "Taken, with a correction"),
+        ("notes", "Nothing is noted of any volume.", "Taken as it is, with a fact to know"),
     ):
         counts = _codes(facts.words, column)
-        lines = [(code, counts[code], Reason[code].text) for code in counts]
+        lines = [(code, count_of(counts[code]), Reason[code].text) for code in counts]
         if lines:
-            parts += [text(some), table(["code", "volumes", "what it means"], lines)]
+            parts += [subheading(some), terms(lines)]
         else:
             parts.append(text(none))
     return Section("Corrected and noted", parts)
@@ -265,13 +266,11 @@ def refused_section(refused: Refused) -> Section:
         return Section("Not taken", [text("Everything that is a scan or a label was taken.")])
     parts: list[Part] = []
     for group, rows in refused.reasons.groupby("group", sort=False):
-        parts.append(text(f"{str(group).capitalize()}: {_GROUPS.get(str(group), '')}."))
-        lines = [
-            (r["reason"], r["kind"], int(r["rows"]), int(r["files"]), Reason[r["reason"]].text)
-            for r in _rows(rows)
-        ]
-        columns = ["code", "of a", "number", "files", "what it means, what to do"]
-        parts.append(table(columns, lines))
+        meaning = _GROUPS.get(str(group), "")
+        parts.append(subheading(f"{str(group).capitalize()}: {meaning}".rstrip(": ")))
+        parts.append(
+            terms((r["reason"], _number(r), Reason[r["reason"]].text) for r in _rows(rows))
+        )
     told = refused.examples
     which = [
         (r["reason"], r["kind"], r["source_key"][:12], r["detail"])
@@ -346,7 +345,7 @@ def _people(people: pd.DataFrame) -> list[Part]:
     ]  # fmt: skip
     sites = _counts(people, ["site", "modality"])
     parts = [
-        table(["how well the patient is known", "meaning", "volumes"], quality),
+        table(["patient is", "which means", "volumes"], quality),
         details("By site", [table(["site", "modality", "volumes"], sites)]),
     ]
     missing = table(["modality", "volumes", "sex not stated", "age not stated"], rows)
@@ -365,6 +364,13 @@ def _picture(
     lines = [*before, f"{shape}, {spacing} mm", shown, row["volume_uid"][:12]]
     alt = f"Axial, coronal and sagittal plane of volume {row['volume_uid'][:12]}, {kind_of(row)}"
     return picture.jpeg, alt, lines
+
+
+def _number(row: dict[Any, Any]) -> str:
+    """ "3 series, 120 files", "25 files"."""
+    number, files, kind = int(row["rows"]), int(row["files"]), str(row["kind"])
+    said = count_of(number, kind)
+    return said if files == number else f"{said}, {count_of(files, 'file')}"
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -84,13 +84,14 @@ def _near_pairs(facts: Facts) -> Pairs:
     bands = np.ascontiguousarray(looks).view(np.uint32)
     found = []
     for band in range(bands.shape[1]):
-        order = np.lexsort((looks[:, 0], bands[:, band]))
+        order = np.argsort(bands[:, band])
         values = bands[order, band]
         starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(order) else order
         sizes = np.diff(np.append(starts, len(order)))
         several = _several_patients(facts.patient[known[order]], starts)
         for start, size in zip(starts[several], sizes[several], strict=True):
             bucket = order[start : start + size]
+            bucket = bucket[np.lexsort((bucket, looks[bucket, 0]))]  # the likeliest side by side
             first, second = _couples(len(bucket))
             found.append(_near_of(looks, bucket[first], bucket[second], facts, known))
     if not found:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.report.page import Part, Section, details, drawing, table, text
+from medssl.report.page import Part, Section, charts, drawing, table, text
 from medssl.report.quality_charts import MOST_LINES, Axis, axis_for, bands, histogram
 from medssl.report.quality_facts import Facts, count_of
 from medssl.report.quality_pictures import Picture, vendor_name
@@ -105,7 +105,7 @@ def _group(
                 )
             )
     else:  # no common scale: each on its own axis
-        charts = [
+        small = [
             drawing(
                 histogram(
                     [(labels[v], x)], _scale_of([x]), _LABELS[units], f"Histogram: {labels[v]}"
@@ -115,8 +115,8 @@ def _group(
             )
             for v, x in shown
         ]
-        if charts:
-            parts.append(details(f"Histograms: {named}, each vendor on its own axis", charts))
+        if small:
+            parts.append(charts(small))
     return parts
 
 
