@@ -6,7 +6,6 @@ volumes are looked into, at three planes each.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,20 +15,19 @@ from medssl.progress import SILENT, Progress
 from medssl.report import quality_pictures as pictures
 from medssl.report.page import Part, Section, points, text, tiles, verdict, write_page
 from medssl.report.quality_facts import KIND, Facts, count_of, read_facts
+from medssl.report.quality_galleries import kinds_section, outliers_section, twins_section
 from medssl.report.quality_outliers import THIN, Outliers, find_outliers
 from medssl.report.quality_pictures import Picture
 from medssl.report.quality_refused import Refused, read_refused
 from medssl.report.quality_sections import (
     changes_section,
     contents_section,
-    kinds_section,
-    outliers_section,
     reading_section,
     refused_section,
     run_section,
     spacing_section,
-    twins_section,
 )
+from medssl.report.quality_state import state_of_store
 from medssl.report.quality_twins import Twins, find_twins
 from medssl.report.quality_values import values_section
 from medssl.store.store import open_store
@@ -38,14 +36,12 @@ PAGE = "quality.html"
 MOST_PICTURES = 120
 _MOST_OUTLIERS = 24
 _MOST_TWINS = 12
-_FORMAT = "1"  # of the page: raise it, and pages are written anew
-_STATE = "medssl-store-state"
 
 
 def write_quality(
     root: Path, files: Mapping[str, int] | None = None, progress: Progress = SILENT
 ) -> Path:
-    """Write `quality.html` into the store at `root`, unless the one there is of these very rows.
+    """Write `quality.html` into the store at `root`, unless the one there says the same.
 
     Args:
         files: what the last run saw, by what it is; not known if None.
@@ -59,8 +55,8 @@ def write_quality(
     """
     store = open_store(root)
     page = root / PAGE
-    state = _state(root)
-    if _state_of(page) == state:
+    state = state_of_store(root, page)
+    if state is None:
         return page
     facts = read_facts(root, THIN)
     examples = pictures.pick_examples(facts, MOST_PICTURES - _MOST_OUTLIERS - _MOST_TWINS)
@@ -88,7 +84,7 @@ def write_quality(
     ]
     patients = count_of(facts.num_patients, "patient")
     lead = f"{count_of(facts.num_volumes)} of {patients}, key {store.key_id}."
-    return write_page(page, "Quality of a store", lead, sections, {_STATE: state})
+    return write_page(page, "Quality of a store", lead, sections, state)
 
 
 def _draw(root: Path, rows: pd.DataFrame, progress: Progress) -> dict[str, Picture]:
@@ -170,23 +166,3 @@ def _headline(facts: Facts, outliers: Outliers, twins: Twins, refused: Refused) 
     else:
         parts.append(text("The store holds no volume."))
     return parts
-
-
-def _state(root: Path) -> str:
-    """A digest of the part files, by name, size and time: the rows that a page is of."""
-    digest = hashlib.sha256(_FORMAT.encode())
-    for folder in ("manifest", "rejected"):
-        for part in sorted((root / folder).glob("*.parquet")):
-            stat = part.stat()
-            digest.update(f"{folder}/{part.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _state_of(page: Path) -> str:
-    try:
-        with page.open(encoding="utf-8") as file:
-            head = file.read(2000)
-    except (OSError, UnicodeDecodeError):
-        return ""
-    _, _, after = head.partition(f'<meta name="{_STATE}" content="')
-    return after.partition('"')[0]

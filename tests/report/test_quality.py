@@ -19,7 +19,7 @@ from medssl.archive.identity import make_key_file
 from medssl.archive.ingest import ingest
 from medssl.archive.reasons import Reason
 from medssl.errors import StoreError
-from medssl.report import quality, quality_pictures
+from medssl.report import quality_pictures, quality_state
 from medssl.report.quality import MOST_PICTURES, write_quality
 from medssl.store.writer import write_part
 
@@ -312,8 +312,27 @@ def test_a_page_that_is_gone_or_old_is_written_again(
     write_quality(store_root)
     first = page.stat().st_ino
     assert write_quality(store_root).stat().st_ino == first
-    monkeypatch.setattr(quality, "_FORMAT", "another")
+    monkeypatch.setattr(quality_state, "_FORMAT", "another")
     assert write_quality(store_root).stat().st_ino != first
+
+
+def test_rows_that_moved_to_another_part_leave_the_page(
+    store_root: Path, make_row: MakeRow, write_rows: WriteRows
+) -> None:
+    rows = [make_row(n) for n in range(5)]
+    write_rows(rows)
+    page = write_quality(store_root)
+    before = page.stat().st_ino
+    shutil.rmtree(store_root / "manifest")
+    write_rows(rows[::-1], each=2)
+    assert write_quality(store_root).stat().st_ino == before
+    for changed in ({"sex": "F"}, {"notes": "NO_SUV"}, {"patient_key": rows[3]["patient_key"]}):
+        write_rows([{**rows[0], **changed}, *rows[1:]], each=5)
+        for part in sorted((store_root / "manifest").glob("*"))[1:]:
+            part.unlink()
+        now = write_quality(store_root).stat().st_ino
+        assert now != before
+        before = now
 
 
 @pytest.mark.real
