@@ -17,6 +17,7 @@ from medssl.archive.catalogue import Catalogue, Entry
 from medssl.archive.find import FileKind, Found, WalkCounts, sniff, stamp_of, walk
 from medssl.archive.identity import Key
 from medssl.archive.journal import Journal
+from medssl.archive.lost import tags_in_bytes
 from medssl.archive.pool import Failure, Pool
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Rejection
@@ -136,6 +137,7 @@ def _fresh(archive: Archive, journal: Journal | None, found: Found) -> Entry:
         reason.value if reason else "",
         unit_key=archive.unit_of_file(file_key),
         old_unit=_old_unit(journal, file_key),
+        tags=tags_in_bytes(archive.key, found.path) if reason is Reason.UNKNOWN_FORMAT else "",
     )
 
 
@@ -152,13 +154,15 @@ def _dicom_entry(
     )
     if isinstance(answer, Rejection | Failure):
         kind = FileKind.SIDE if answer.reason is Reason.DICOMDIR else FileKind.REFUSED
-        return replace(entry, kind=kind, reason=answer.reason.value, detail=answer.detail)
-    tags = (series_tag(archive.key, answer.series), patient_tag(archive.key, answer.patient[0]))
+        tags = tags_in_bytes(archive.key, found.path)
+        reason = answer.reason.value
+        return replace(entry, kind=kind, reason=reason, detail=answer.detail, tags=tags)
+    known = (series_tag(archive.key, answer.series), patient_tag(archive.key, answer.patient[0]))
     return replace(
         entry,
         kind=FileKind.DICOM,
         unit_key=archive.unit_of_series(answer),
-        tags=" ".join(tags),
+        tags=" ".join(known),
         header=answer,
     )
 

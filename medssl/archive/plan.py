@@ -19,11 +19,12 @@ from medssl.archive.identities import bids_subject
 from medssl.archive.identity import Key
 from medssl.archive.journal import FileRecord, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
+from medssl.archive.lost import LostFiles
 from medssl.archive.pairing import Pairs, extended_names, pair_labels, parse_name
 from medssl.archive.reasons import Reason
 from medssl.archive.worker import Unit, UnitResult
 
-_FORMAT = "1"  # of what the readers give: raise it, and every unit is read again
+_FORMAT = "2"  # of what the readers give: raise it, and every unit is read again
 _LABEL_MAP = {True: "label map", False: "image"}
 
 
@@ -55,12 +56,15 @@ class Planner:
     judge_label_maps: Callable[[list[Found]], dict[str, bool]]
     plan: Plan = field(default_factory=Plan)
     _gone: set[str] = field(default_factory=set)
+    _lost: LostFiles = field(default_factory=LostFiles)
 
     def build(self, catalogue: Catalogue) -> Plan:
         for kind in FileKind:
             for entry in catalogue.of_kind(kind):
                 if entry.fresh and entry.old_unit and entry.old_unit != entry.unit_key:
                     self._gone.add(entry.old_unit)
+                self._lost.see(entry)
+        self._lost.tie()
         self._plan_refused(catalogue)
         self._plan_nifti(catalogue)
         self._plan_dicom(catalogue)
@@ -80,6 +84,7 @@ class Planner:
             headers=tuple(e.header for e in entries if e.header is not None),
             dicom=True,
             case=case,
+            lost=tuple(self._lost.of_unit(unit_key)[0]),
         )
 
     def records(self, catalogue: Catalogue) -> Iterator[FileRecord]:
@@ -177,6 +182,7 @@ class Planner:
                 first = min(first or entry.found.relative, entry.found.relative)
             series, _, patient = tags.partition(" ")
             case = self.cases.for_series(series, patient, first)
+            fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
                 self.plan.dicom_units.append((unit_key, signature, case))

@@ -9,16 +9,20 @@ from medssl.archive.cases import Case
 from medssl.archive.identities import Identity
 from medssl.archive.scan import Scan
 from medssl.store.describe import describe_values, geometry_columns
+from medssl.store.padding import valid_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Volume
 
 
-def manifest_row(scan: Scan, identity: Identity, case: Case | None) -> dict[str, Any]:
+def manifest_row(
+    scan: Scan, identity: Identity, case: Case | None, study_day: float = math.nan
+) -> dict[str, Any]:
     """All columns of the manifest; what the cases file states goes before the header's facts."""
     stated = case or Case()
     facts = scan.facts
     rescale = scan.rescale
     volume = Volume(rescale.apply(scan.stored), scan.affine, scan.modality, scan.units)
+    valid = valid_voxels(scan.stored, scan.padding) if scan.padding else None
     age = stated.age if math.isfinite(stated.age) else facts.age_years
     return {
         "volume_uid": identity.volume_uid,
@@ -46,12 +50,12 @@ def manifest_row(scan: Scan, identity: Identity, case: Case | None) -> dict[str,
         "padding_low": float(scan.padding[0]) if scan.padding else math.nan,
         "padding_high": float(scan.padding[1]) if scan.padding else math.nan,
         "private_slope": scan.private_slope,
-        "study_day": math.nan,
+        "study_day": study_day,
         "source_format": scan.source_format,
         "n_files": len(scan.source.files),
         "path": volume_path(identity.volume_uid),
         **geometry_columns(volume),
-        **describe_values(volume),
+        **describe_values(volume, valid),
     }
 
 

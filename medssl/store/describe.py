@@ -14,15 +14,16 @@ from medssl.volume import Array, Volume
 _CT_BODY_HU = -500.0
 
 
-def describe_values(volume: Volume) -> dict[str, Any]:
+def describe_values(volume: Volume, valid: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
     """Manifest columns computed from the values of a (D, H, W) volume.
 
-    The foreground is what is denser than -500 HU in CT; elsewhere what lies above the constant
-    background where there is one, and above a tenth of the 99th percentile where there is none.
-    An empty foreground counts as the whole volume.
+    `valid` is False on padding, which is no foreground. The foreground is what is denser than -500
+    HU in CT; elsewhere what lies above the constant background where there is one, and above a
+    tenth of the 99th percentile where there is none. An empty foreground counts as the whole
+    volume. The hashes are of all voxels.
     """
     values = volume.voxels
-    mask = foreground_of(volume)
+    mask = foreground_of(volume, valid)
     inside = values[mask]
     row: dict[str, Any] = {
         "pixel_sha256": pixel_sha256(volume),
@@ -46,19 +47,26 @@ def geometry_columns(volume: Volume) -> dict[str, Any]:
     return row
 
 
-def foreground_of(volume: Volume) -> npt.NDArray[np.bool_]:
-    """True where there is tissue rather than air or blank background, (D, H, W)."""
+def foreground_of(
+    volume: Volume, valid: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.bool_]:
+    """True where there is tissue rather than air, blank background or padding, (D, H, W)."""
     values = volume.voxels
+    measured = values if valid is None else values[valid]
+    if measured.size == 0:
+        return np.ones(values.shape, dtype=bool)
     if volume.units == "HU":
         mask = values > _CT_BODY_HU
     else:
-        lowest = float(values.min())
-        blank = values == lowest
-        if blank.mean() >= 0.05:
-            mask = ~blank
+        lowest = float(measured.min())
+        if (measured == lowest).mean() >= 0.05:
+            mask = values != lowest
         else:
-            mask = values > lowest + 0.1 * (float(np.percentile(values, 99)) - lowest)
-    return np.asarray(mask if mask.any() else np.ones(values.shape, dtype=bool))
+            mask = values > lowest + 0.1 * (float(np.percentile(measured, 99)) - lowest)
+    if valid is not None:
+        mask &= valid
+    whole = np.ones(values.shape, dtype=bool) if valid is None else valid
+    return np.asarray(mask if mask.any() else whole)
 
 
 def pixel_sha256(volume: Volume) -> str:

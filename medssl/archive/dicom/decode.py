@@ -25,8 +25,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from medssl.archive.dicom.deflated import lift_cap
 from medssl.archive.dicom.header import (
-    MAX_PIXEL_BYTES,
     Header,
     PixelFormat,
     Unreadable,
@@ -54,8 +54,8 @@ _PACKAGES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
 )
 
 
-def check_format(header: Header) -> None:
-    """Refuse by the header alone what is no image or asks for too much.
+def check_format(header: Header, max_voxels: int = 2**30) -> None:
+    """Refuse by the header alone what is no image or asks for too many voxels in one file.
 
     Raises:
         Unreadable: COLOUR_IMAGE, PIXEL_FORMAT_INVALID, DICOM_TOO_LARGE or PIXEL_DATA_MISSING.
@@ -67,8 +67,8 @@ def check_format(header: Header) -> None:
         raise Unreadable(Reason.COLOUR_IMAGE)
     if min(pixels.rows, pixels.columns, pixels.frames) < 1:
         raise Unreadable(Reason.PIXEL_FORMAT_INVALID, "rows, columns or frames")
-    if pixels.num_bytes > MAX_PIXEL_BYTES:
-        raise Unreadable(Reason.DICOM_TOO_LARGE, f"{pixels.num_bytes} bytes")
+    if pixels.num_voxels > max_voxels:
+        raise Unreadable(Reason.DICOM_TOO_LARGE, f"{pixels.num_voxels} voxels")
     low_bit = pixels.high_bit - pixels.bits_stored + 1
     if (
         pixels.bits_allocated not in (8, 16, 32)
@@ -90,7 +90,7 @@ def check_format(header: Header) -> None:
         )
 
 
-def decode(header: Header) -> Array:
+def decode(header: Header, max_voxels: int = 2**30) -> Array:
     """All frames of a file, (frames, rows, columns), bits above HighBit masked, sign extended.
 
     A mosaic comes unfolded, one frame a tile.
@@ -99,13 +99,14 @@ def decode(header: Header) -> Array:
         Unreadable: the pixel data are cut off, too long, damaged or of an unknown encoding.
         CodecError: the decoder is not installed; the message names the package.
     """
-    check_format(header)
+    check_format(header, max_voxels)
     pixels = header.pixels
     try:
         with header.path.open("rb") as file:
             stream: BinaryIO = file
             if pixels.offset is None:
                 stream = open_data_set(file)[1]
+                lift_cap(stream)
             else:
                 file.seek(pixels.offset)
             stored = _read_frames(stream, pixels)

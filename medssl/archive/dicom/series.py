@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from medssl.archive.dicom.decode import check_format, decode
-from medssl.archive.dicom.geometry import Misplaced, check_orientation, stack
+from medssl.archive.dicom.frames import Frame
+from medssl.archive.dicom.geometry import Misplaced, Points, Stack, check_orientation, stack
 from medssl.archive.dicom.grouping import (
     Part,
     Slice,
@@ -21,15 +22,25 @@ from medssl.archive.dicom.grouping import (
     split_by_time,
 )
 from medssl.archive.dicom.header import Header, Unreadable
+from medssl.archive.dicom.ignored import private_slope_of_volume
 from medssl.archive.dicom.intensity import rescale_of
 from medssl.archive.dicom.kinds import modality_of, reason_not_an_image
+from medssl.archive.dicom.padding import padding_of_volume
+from medssl.archive.dicom.policy import Policy
+from medssl.archive.dicom.respace import Respacing, interpolate, respace
+from medssl.archive.lost import Lost, may_be_slices
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.store.voxels import Rescale
 from medssl.volume import Array
 
 
-def read_series(headers: list[Header]) -> list[Judged]:
+def read_series(
+    headers: list[Header], policy: Policy | None = None, lost: Lost | None = None
+) -> list[Judged]:
     """Split, order, judge and decode the files of one series.
+
+    `lost` are damaged files that lie outside of `headers` but may belong to them.
 
     One Scan for each volume that it holds; a Rejection for each part that makes no volume and for
     each file that is none. A file that belongs to the series but cannot be read makes its volume a
@@ -38,7 +49,7 @@ def read_series(headers: list[Header]) -> list[Judged]:
     Raises:
         CodecError: a decoder is not installed; the message names the package.
     """
-    return _Series(headers).judge()
+    return _Series(headers, policy or Policy(), lost or Lost()).judge()
 
 
 @dataclass
@@ -46,6 +57,8 @@ class _Series:
     """The state of one reading: what was decoded, what was lost, what was judged."""
 
     headers: list[Header]
+    policy: Policy
+    damaged: Lost
     judged: list[Judged] = field(default_factory=list)
     lost: dict[Path, Unreadable] = field(default_factory=dict)
     decoded: dict[Path, Array] = field(default_factory=dict)
@@ -57,7 +70,7 @@ class _Series:
             [h for h in images if h not in unplaced]
         )
         whole = {h.instance for h in images if h.path not in self.lost}
-        num_unplaced = len({h.instance for h in unplaced} - whole)
+        num_unplaced = len({h.instance for h in unplaced} - whole) + self.damaged.certain
         for part in split(self._slices(images)) if images else []:
             for piece, corrections in self._without_collisions(part, duplicates):
                 self._build(piece, corrections, conflicts, num_unplaced)
@@ -76,7 +89,7 @@ class _Series:
                 self._reject([header], "file", Reason.BURNED_IN_ANNOTATION)
             else:
                 try:
-                    check_format(header)
+                    check_format(header, self.policy.max_voxels)
                 except Unreadable as problem:
                     if problem.reason is Reason.COLOUR_IMAGE:
                         self._reject([header], "file", problem.reason)
@@ -179,24 +192,40 @@ class _Series:
     ) -> None:
         """The volume of a part, or the rejection that says why it is none."""
         slices = part.slices
+        first = slices[0]
+        _, rows, columns = shape = _shape(slices)
         try:
             if any(s.header.instance in conflicts for s in slices):
                 raise Misplaced(Reason.SAME_INSTANCE_DIFFERS, "")
-            frame = slices[0].frame
+            if len(slices) * rows * columns > self.policy.max_voxels:
+                raise Misplaced(Reason.TOO_LARGE, "x".join(map(str, shape)) + " voxels")
             positions = np.array([s.frame.position for s in slices])
-            placed = stack(positions, frame.orientation, frame.spacing)
+            respacing: Respacing | None = None
+            try:
+                placed = stack(positions, first.frame.orientation, first.frame.spacing)
+            except Misplaced as problem:
+                respacing = self._respacing(problem, positions, first.frame)
+                placed = Stack(respacing.order, respacing.affine)
             ordered = [slices[i] for i in placed.order]
             _check_count(ordered, unplaced)
+            self._check_neighbours(ordered)
             rescale, units = rescale_of(ordered)
             stored = self._stored(ordered)
         except Misplaced as problem:
             self._reject_part(part, problem.reason, problem.detail)
             return
-        header = ordered[0].header
-        inverted = header.pixels.photometric == "MONOCHROME1"
-        notes = (Reason.MONOCHROME1_KEPT,) if inverted else ()
-        modality = modality_of(header.sop_class)
+        modality = modality_of(first.header.sop_class)
         assert modality is not None
+        private_slope, notes = private_slope_of_volume([s.frame.private_slope for s in ordered])
+        padding: tuple[float, float] | None = padding_of_volume(
+            [s.header.padding for s in ordered], stored
+        )
+        notes = (*notes, *_notes_of(ordered), *((Reason.PADDING_MASKED,) if padding else ()))
+        if modality == "PT" and units != "SUV":
+            notes = (*notes, Reason.NO_SUV)
+        if respacing is not None:
+            stored, padding = interpolate(stored, rescale, respacing, padding)
+            rescale, corrections = Rescale(), (*corrections, Reason.SPACING_RESAMPLED)
         self.judged.append(
             Scan(
                 source=_source([s.header for s in ordered], part.name),
@@ -208,9 +237,35 @@ class _Series:
                 source_format="DICOM",
                 corrections=corrections,
                 notes=notes,
-                facts=header.facts,
+                facts=ordered[0].header.facts,
+                detail=respacing.detail if respacing else "",
+                padding=padding,
+                private_slope=private_slope,
+                study_date=ordered[0].header.study_date,
             )
         )
+
+    def _respacing(self, problem: Misplaced, positions: Points, frame: Frame) -> Respacing:
+        """Equal steps where the steps are unequal and the policy allows it, else the problem."""
+        allowed = self.policy.irregular_spacing == "resample"
+        if problem.reason is not Reason.SPACING_IRREGULAR or not allowed:
+            raise problem
+        return respace(positions, frame.orientation, frame.spacing)
+
+    def _check_neighbours(self, ordered: Sequence[Slice]) -> None:
+        """Raise Misplaced where a damaged file beside the stack may be a slice of its ends."""
+        if not self.damaged.beside or len(ordered[0].header.frames) > 1:
+            return
+        files = [one.header.path for one in ordered]
+        instances = {h.path: h.instance for h in self.headers if h.path not in self.lost}
+        if _is_complete(ordered, len(set(instances.values()))):
+            return
+        number = may_be_slices(self.damaged.beside, files, instances)
+        if number:
+            what = (
+                "1 damaged file beside it" if number == 1 else f"{number} damaged files beside it"
+            )
+            raise Misplaced(Reason.MISSING_SLICE, f"{what} may be its slice" + "s" * (number > 1))
 
     def _stored(self, slices: Sequence[Slice]) -> Array:
         """(slices, rows, columns), as the type that holds them all."""
@@ -236,7 +291,7 @@ class _Series:
             return None
         if header.path not in self.decoded:
             try:
-                self.decoded[header.path] = decode(header)
+                self.decoded[header.path] = decode(header, self.policy.max_voxels)
             except Unreadable as problem:
                 self.lost[header.path] = problem
                 return None
@@ -277,6 +332,26 @@ def _unplaced(
     except Misplaced as problem:
         return problem.reason
     return None
+
+
+def _shape(slices: Sequence[Slice]) -> tuple[int, int, int]:
+    mosaic, pixels = slices[0].header.mosaic, slices[0].header.pixels
+    plane = mosaic if mosaic else pixels
+    return len(slices), plane.rows, plane.columns
+
+
+def _notes_of(slices: Sequence[Slice]) -> tuple[Reason, ...]:
+    """What the headers say and nothing was done about."""
+    inverted = slices[0].header.pixels.photometric == "MONOCHROME1"
+    stated = [note for one in slices for note in one.header.notes]
+    return tuple(dict.fromkeys([*((Reason.MONOCHROME1_KEPT,) if inverted else ()), *stated]))
+
+
+def _is_complete(ordered: Sequence[Slice], num_instances: int) -> bool:
+    """Whether the headers declare as many images as there are, in this stack or in the series."""
+    declared = {one.header.declared_slices or one.header.declared_images for one in ordered}
+    number = declared.pop()
+    return not declared and number in (len(ordered), num_instances)
 
 
 def _shared_places(part: Part) -> str:

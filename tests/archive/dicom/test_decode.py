@@ -203,17 +203,3 @@ def test_zero_padding_after_the_last_voxel_is_ignored(make_series: MakeSeries) -
     (scan,) = series.judge()
     assert not isinstance(scan, Rejection)
     np.testing.assert_array_equal(scan.stored, series.voxels)
-
-
-def test_deflate_bomb_is_not_inflated(
-    make_series: MakeSeries, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from medssl.archive.dicom import header as header_module
-
-    series = make_series(num=1)
-    series.slices[0].PixelData = b"\0" * 240
-    path = series.write("1.2.840.10008.1.2.1.99")[0]
-    monkeypatch.setattr(header_module, "MAX_PIXEL_BYTES", 100 - 2**26)
-    with pytest.raises(Unreadable) as caught:
-        read_header(path)
-    assert caught.value.reason is Reason.DICOM_TOO_LARGE
