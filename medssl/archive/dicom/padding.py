@@ -41,8 +41,10 @@ def as_stored(number: int, bits_stored: int, signed: bool) -> int | None:
     what is left of it may be a measurement.
     """
     half, whole = 1 << (bits_stored - 1), 1 << bits_stored
-    if signed and number >= half:
-        number -= whole if number < whole else 1 << 16  # written without its sign
+    if signed and half <= number < whole:
+        number -= whole  # written without its sign, in the bits that are kept
+    elif signed and 1 << 15 <= number < 1 << 16:
+        number -= 1 << 16  # or in 16 of them
     elif not signed and number < 0 and bits_stored == 16:
         number += whole
     lowest, highest = (-half, half - 1) if signed else (0, whole - 1)
