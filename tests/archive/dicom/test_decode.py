@@ -147,7 +147,7 @@ def test_lossy_jpeg_2000_comes_near(make_series: MakeSeries) -> None:
     from openjpeg.utils import encode_array
 
     smooth = np.add.outer(np.arange(48) * 30, np.arange(40) * 50).astype(np.uint16)
-    data = encode_array(smooth, bits_stored=12, compression_ratios=[6], codec_format=0)
+    data = encode_array(smooth, bits_stored=12, compression_ratios=[30], codec_format=0)
     path = encoded(make_series, bytes(data), JPEG2000)
     ds = pydicom.dcmread(path)
     ds.Rows, ds.Columns = smooth.shape
