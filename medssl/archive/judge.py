@@ -3,55 +3,41 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Rejection, Scan
+from medssl.store.describe import sub_grid
 from medssl.store.padding import valid_voxels
-from medssl.volume import Array
+from medssl.store.voxels import Rescale
 
 _HU_LIMITS = (-4096.0, 32767.0)  # the 1st and 99th percentile of a CT lie within
-_SAMPLED_VOXELS = 1_000_000
 
 
 def judge_values(scan: Scan) -> Scan | Rejection:
     """The scan, or CONSTANT_VOLUME, or CT_OUT_OF_RANGE."""
-    ends = _extremes(scan)
-    if ends is None:
-        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, "padding alone")
-    if _is_constant(scan, ends):
-        detail = f"stored value {ends[0]}"
-        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
+    sample = _values(scan, sub_grid(scan.stored.shape))
+    if sample.size == 0 or np.ptp(sample) == 0:
+        sample = _values(scan, (slice(None),) * 3)
+        if sample.size == 0:
+            return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, "padding alone")
+        if np.ptp(sample) == 0:
+            detail = f"value {sample[0]:g}"
+            return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
     if scan.units == "HU":
-        low, high = np.percentile(_sampled_values(scan), [1, 99])
+        low, high = np.percentile(sample, [1, 99])
         if low < _HU_LIMITS[0] or high > _HU_LIMITS[1]:
             detail = f"percentiles 1 and 99: {low:.0f}, {high:.0f}"
             return Rejection(scan.source, "series", Reason.CT_OUT_OF_RANGE, detail)
     return scan
 
 
-def _extremes(scan: Scan) -> Array | None:
-    """The lowest and highest stored number that is no padding; None where all are padding."""
-    stored = scan.stored
-    if scan.padding is not None:
-        stored = stored[valid_voxels(stored, scan.padding)]
-    return np.array([stored.min(), stored.max()]) if stored.size else None
-
-
-def _is_constant(scan: Scan, ends: Array) -> bool:
-    if not scan.rescale.by_slice:
-        return bool(np.ptp(scan.rescale.apply(ends)) == 0)
-    column = np.full((len(scan.stored), 1, 1), ends[0])
-    return bool(ends[0] == ends[1] and np.ptp(scan.rescale.apply(column)) == 0)
-
-
-def _sampled_values(scan: Scan) -> Array:
-    """Values of about a million voxels, evenly over rows and columns, without padding."""
-    every = max(1, int(np.ceil(np.sqrt(scan.stored.size / _SAMPLED_VOXELS))))
-    sample = scan.stored[:, ::every, ::every]
-    values = scan.rescale.apply(sample)
-    if scan.padding is None:
-        return values
-    measured = values[valid_voxels(sample, scan.padding)]
-    if measured.size:
-        return measured
-    return scan.rescale.apply(scan.stored)[valid_voxels(scan.stored, scan.padding)]
+def _values(scan: Scan, grid: tuple[slice, ...]) -> npt.NDArray[np.float32]:
+    """Values of the voxels of a grid that are no padding, in one line."""
+    stored = scan.stored[grid]
+    slope, intercept = (
+        factor[grid[0]] if isinstance(factor, np.ndarray) else factor
+        for factor in (scan.rescale.slope, scan.rescale.intercept)
+    )
+    values = Rescale(slope, intercept).apply(stored)
+    return values[valid_voxels(stored, scan.padding)] if scan.padding else values.ravel()

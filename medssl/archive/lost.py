@@ -32,7 +32,7 @@ from medssl.archive.identity import Key
 from medssl.archive.reasons import Reason
 
 if TYPE_CHECKING:
-    from medssl.archive.catalogue import Entry
+    from medssl.archive.catalogue import Catalogue, Entry
     from medssl.archive.dicom import Header
 
 _SEARCHED_BYTES = 1 << 16
@@ -98,38 +98,50 @@ def tags_in_bytes(key: Key, path: Path) -> str:
 class LostFiles:
     """The damaged files of a walk, tied to series; on disk, so that memory stays flat.
 
-    Every entry is given to `see`, then `tie` is called once; `of_unit` answers after that.
+    `find` is called once, `of_unit` answers after that.
     """
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.execute("BEGIN")
-        self._db.execute(
-            "CREATE TABLE places (place INTEGER, unit TEXT, PRIMARY KEY (place, unit))"
-        )
-        self._db.execute("CREATE TABLE series (tag TEXT, unit TEXT, PRIMARY KEY (tag, unit))")
-        self._db.execute(
-            "CREATE TABLE damaged (place INTEGER, tag TEXT, instance TEXT, path BLOB, sign TEXT)"
-        )
-        self._db.execute(
-            "CREATE TABLE ties (unit TEXT, certain INTEGER, instance TEXT, path BLOB, sign TEXT)"
-        )
-        self._unit = ""
-        self._places: set[int] = set()
+        for table in (
+            "places (place INTEGER, unit TEXT, PRIMARY KEY (place, unit))",
+            "series (tag TEXT, unit TEXT, PRIMARY KEY (tag, unit))",
+            "damaged (place INTEGER, tag TEXT, instance TEXT, path BLOB, sign TEXT)",
+            "ties (unit TEXT, certain INTEGER, instance TEXT, path BLOB, sign TEXT)",
+        ):
+            self._db.execute(f"CREATE TABLE {table}")
 
-    def see(self, entry: Entry) -> None:
-        """Note where a DICOM file lies, or that a file is damaged; other entries say nothing."""
-        if entry.kind is FileKind.DICOM:
-            self._see_sound(entry)
-        elif entry.kind in (FileKind.REFUSED, FileKind.SIDE) and entry.reason in _DAMAGED:
-            tag, _, instance = entry.tags.partition(" ")
-            path = os.fsencode(entry.found.path)
-            sign = f"{entry.file_key} {entry.found.stamp}"
-            row = (_place(entry.found.relative), tag, instance, path, sign)
-            self._db.execute("INSERT INTO damaged VALUES (?, ?, ?, ?, ?)", row)
-
-    def tie(self) -> None:
+    def find(self, catalogue: Catalogue) -> None:
         """Tie each damaged file to the series that its bytes name, else to its one neighbour."""
+        any_damaged = False
+        for kind in (FileKind.REFUSED, FileKind.SIDE):
+            for entry in catalogue.of_kind(kind):
+                any_damaged |= self._see_damaged(entry)
+        if any_damaged:
+            for unit_key, files in catalogue.dicom_units():
+                self._see_series(unit_key, files)
+            self._tie()
+        self._db.execute("CREATE INDEX by_unit ON ties (unit)")
+
+    def _see_damaged(self, entry: Entry) -> bool:
+        relative = entry.found.relative
+        numbered = _NUMBER.search(os.path.basename(relative).lower()) is not None
+        if entry.reason not in _DAMAGED or not (entry.tags or numbered):
+            return False
+        tag, _, instance = entry.tags.partition(" ")
+        sign = f"{entry.file_key} {entry.found.stamp}"
+        row = (_place(relative), tag, instance, os.fsencode(entry.found.path), sign)
+        self._db.execute("INSERT INTO damaged VALUES (?, ?, ?, ?, ?)", row)
+        return True
+
+    def _see_series(self, unit_key: str, files: list[tuple[str, str, str, str]]) -> None:
+        tag = files[0][3].partition(" ")[0]
+        self._db.execute("INSERT OR IGNORE INTO series VALUES (?, ?)", (tag, unit_key))
+        for place in {_place(relative) for _, _, relative, _ in files}:
+            self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (place, unit_key))
+
+    def _tie(self) -> None:
         self._db.execute(
             "INSERT INTO ties SELECT unit, 1, instance, path, sign FROM damaged JOIN series "
             "USING (tag) WHERE tag != ''"
@@ -138,7 +150,6 @@ class LostFiles:
             "INSERT INTO ties SELECT MIN(unit), 0, '', path, sign FROM damaged JOIN places "
             "USING (place) WHERE tag = '' GROUP BY damaged.rowid HAVING COUNT(*) = 1"
         )
-        self._db.execute("CREATE INDEX by_unit ON ties (unit)")
 
     def of_unit(self, unit_key: str) -> tuple[list[LostFile], list[str]]:
         """The damaged files tied to a series, and what is to go into its signature."""
@@ -148,16 +159,6 @@ class LostFiles:
         ).fetchall()
         files = [LostFile(Path(os.fsdecode(path)), bool(c), i) for path, c, i, _ in rows]
         return files, [f"lost {sign}" for *_, sign in rows]
-
-    def _see_sound(self, entry: Entry) -> None:
-        if entry.unit_key != self._unit:
-            self._unit, self._places = entry.unit_key, set()
-            tag = entry.tags.partition(" ")[0]
-            self._db.execute("INSERT OR IGNORE INTO series VALUES (?, ?)", (tag, self._unit))
-        place = _place(entry.found.relative)
-        if place not in self._places:
-            self._places.add(place)
-            self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (place, self._unit))
 
 
 def still_lost(files: Iterable[LostFile], headers: Sequence[Header], key: Key) -> Lost:

@@ -9,7 +9,6 @@ from medssl.archive.cases import Case
 from medssl.archive.identities import Identity
 from medssl.archive.scan import Scan
 from medssl.store.describe import describe_values, geometry_columns
-from medssl.store.padding import valid_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Volume
 
@@ -21,8 +20,7 @@ def manifest_row(
     stated = case or Case()
     facts = scan.facts
     rescale = scan.rescale
-    volume = Volume(rescale.apply(scan.stored), scan.affine, scan.modality, scan.units)
-    valid = valid_voxels(scan.stored, scan.padding) if scan.padding else None
+    volume = Volume(scan.stored, scan.affine, scan.modality, scan.units)
     age = stated.age if math.isfinite(stated.age) else facts.age_years
     return {
         "volume_uid": identity.volume_uid,
@@ -55,7 +53,7 @@ def manifest_row(
         "n_files": len(scan.source.files),
         "path": volume_path(identity.volume_uid),
         **geometry_columns(volume),
-        **describe_values(volume, valid),
+        **describe_values(volume, rescale, scan.padding),
     }
 
 

@@ -7,8 +7,8 @@ go back to the parent, which alone writes the manifest.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import pickle
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,8 +38,6 @@ from medssl.volume import Array
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
 
-_HASH_BYTES = 1 << 22
-
 
 @dataclass(frozen=True)
 class Context:
@@ -59,7 +57,7 @@ class Unit:
     source_key: str
     files: tuple[Found, ...]
     dicom: bool = False
-    headers: tuple[Header, ...] = ()  # of the DICOM files that are new
+    headers: tuple[bytes | None, ...] = ()  # of the DICOM files, where they were read just now
     subject: tuple[str, str] | None = None  # BIDS: folder of the data set, subject
     case: Case | None = None
     label: Found | None = None
@@ -78,17 +76,6 @@ class UnitResult:
     masked_voxels: int = 0
 
 
-def read_headers(found: Found) -> Header | Rejection:
-    """The header of one DICOM file, or why there is none."""
-    from medssl.archive.dicom import Unreadable, read_header
-
-    try:
-        return read_header(found.path)
-    except Unreadable as fault:
-        source = Source((found.path,), None, "", found.relative)
-        return Rejection(source, "file", fault.reason, fault.detail)
-
-
 def is_label_map(max_voxels: int, found: Found) -> bool:
     """Whether the voxels of a NIfTI look like labels; False where it cannot be read."""
     try:
@@ -101,7 +88,6 @@ def is_label_map(max_voxels: int, found: Found) -> bool:
 def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     """Read, judge and store one unit."""
     result = UnitResult(UnitRows(unit.unit_key, unit.signature))
-    hashes = {found.path: _sha256(found.path) for found in unit.files}
     judged = _read(context, unit)
     if any(_changed(found) for found in unit.files):
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
@@ -109,7 +95,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     taken = 0
     notes: list[Reason] = []
     for item in judged:
-        identity = identify(context.key, context.config, unit, item.source, hashes)
+        identity = identify(context.key, context.config, unit, item.source)
         if isinstance(item, Scan):
             item = judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
@@ -135,12 +121,23 @@ def _read(context: Context, unit: Unit) -> list[Judged]:
     if not unit.dicom:
         found = unit.files[0]
         return read_nifti(found.path, found.relative, context.config.max_voxels)
-    from medssl.archive.dicom import Policy, group_by_series, read_series
+    from medssl.archive.dicom import (
+        Policy,
+        Unreadable,
+        group_by_series,
+        read_header,
+        read_series,
+    )
 
-    known = {header.path for header in unit.headers}
-    answers = [read_headers(found) for found in unit.files if found.path not in known]
-    refused: list[Judged] = [answer for answer in answers if isinstance(answer, Rejection)]
-    headers = [*unit.headers, *(a for a in answers if not isinstance(a, Rejection))]
+    headers: list[Header] = []
+    refused: list[Judged] = []
+    for found, packed in zip(unit.files, unit.headers, strict=True):
+        try:
+            header = pickle.loads(packed) if packed is not None else read_header(found.path)
+            headers.append(header)
+        except Unreadable as fault:
+            source = Source((found.path,), None, "", found.relative)
+            refused.append(Rejection(source, "file", fault.reason, fault.detail))
     policy = Policy(context.config.irregular_spacing, context.config.max_voxels)
     lost = still_lost(unit.lost, headers, context.key)
     groups = group_by_series(headers)
@@ -310,14 +307,6 @@ def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
         if shutil.disk_usage(root).free < 2 * stored.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _changed(found: Found) -> bool:

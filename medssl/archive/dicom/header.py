@@ -7,8 +7,9 @@ import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.datadict import dictionary_VR
@@ -62,6 +63,11 @@ class PixelFormat:
     @property
     def num_voxels(self) -> int:
         return self.rows * self.columns * self.frames
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the decoded pixels."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
 
     @property
     def num_bytes(self) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from struct import Struct
 from struct import error as StructError
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import (
@@ -44,6 +44,9 @@ _NOT_READ = frozenset([ExplicitVRBigEndian.encode(), DeflatedExplicitVRLittleEnd
 _explicit = Struct("<HH2sH").unpack_from
 _implicit = Struct("<HHL").unpack_from
 _length = Struct("<L").unpack_from
+
+
+_Elements = dict[BaseTag, DataElement | RawDataElement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +101,13 @@ def parse_header(path: Path, wanted: Mapping[int, str | None]) -> Parsed | None:
 def _parse(data: bytes, whole: bool, wanted: Mapping[int, str | None]) -> Parsed:
     if data[128:132] != b"DICM":
         raise _Doubt
-    meta: dict[BaseTag, RawDataElement] = {}
+    meta: _Elements = {}
     at = _scan(data, 132, False, _META, meta, stop=0x00030000)
     stated = meta.get(_SYNTAX)  # type: ignore[call-overload]
     if stated is None or not stated.value or stated.value.strip(b"\0 ") in _NOT_READ:
         raise _Doubt
     implicit = stated.value.strip(b"\0 ") == ImplicitVRLittleEndian.encode()
-    found: dict[BaseTag, RawDataElement] = {}
+    found: _Elements = {}
     at = _scan(data, at, implicit, wanted, found, stop=_PIXELS)
     if at >= len(data) and not whole:
         raise _TooShort
@@ -121,7 +124,7 @@ def _scan(
     at: int,
     implicit: bool,
     wanted: Mapping[int, str | None],
-    found: dict[BaseTag, RawDataElement],
+    found: _Elements,
     stop: int,
 ) -> int:
     """Step from element to element up to the tag `stop`; where that is, or the data end."""

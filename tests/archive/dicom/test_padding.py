@@ -116,4 +116,4 @@ def test_padding_stays_out_of_the_judgement_of_values(make_series: MakeSeries) -
         ds.PixelData = pixels.tobytes()
     judged = judge_values(only_scan(blank.judge()))
     assert isinstance(judged, Rejection)
-    assert (judged.reason, judged.detail) == (Reason.CONSTANT_VOLUME, "stored value 7")
+    assert (judged.reason, judged.detail) == (Reason.CONSTANT_VOLUME, "value -17")
