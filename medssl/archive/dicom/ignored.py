@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -63,15 +63,6 @@ def private_slope_of(*sources: Dataset | None) -> float | None:
             if slope is not None:
                 return slope
     return None
-
-
-def private_slope_of_volume(slopes: Sequence[float | None]) -> tuple[float, tuple[Reason, ...]]:
-    """One number where all slices state the same, else NaN; with its note where one states any."""
-    stated = [slope for slope in slopes if slope is not None]
-    if not stated:
-        return math.nan, ()
-    same = len(stated) == len(slopes) and len(set(stated)) == 1
-    return stated[0] if same else math.nan, (Reason.PRIVATE_SCALE_RECORDED,)
 
 
 def _philips_slope(ds: Dataset) -> float | None:

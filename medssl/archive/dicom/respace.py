@@ -14,7 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medssl.archive.dicom.geometry import Misplaced, Points, affine_of_plane, normal_of
+from medssl.archive.dicom.geometry import (
+    Misplaced,
+    Points,
+    Stack,
+    affine_of_plane,
+    normal_of,
+    stack,
+)
+from medssl.archive.dicom.policy import Policy
 from medssl.archive.reasons import Reason
 from medssl.store.padding import valid_voxels
 from medssl.store.voxels import Rescale
@@ -41,6 +49,24 @@ class Respacing:
     share: npt.NDArray[np.float64]
     affine: Affine
     detail: str
+
+
+def stack_or_respace(
+    positions: Points, orientation: Sequence[float], spacing: Sequence[float], policy: Policy
+) -> tuple[Stack, Respacing | None]:
+    """Slices as they are where their steps are equal, else respaced where that is allowed.
+
+    Raises:
+        Misplaced: as `stack`, and as `respace` where the policy lets it.
+    """
+    try:
+        return stack(positions, orientation, spacing), None
+    except Misplaced as problem:
+        allowed = policy.irregular_spacing == "resample"
+        if problem.reason is not Reason.SPACING_IRREGULAR or not allowed:
+            raise
+    respacing = respace(positions, orientation, spacing)
+    return Stack(respacing.order, respacing.affine), respacing
 
 
 def respace(positions: Points, orientation: Sequence[float], spacing: Sequence[float]) -> Respacing:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl.archive.dicom.decode import check_format, decode
-from medssl.archive.dicom.frames import Frame
-from medssl.archive.dicom.geometry import Misplaced, Points, Stack, check_orientation, stack
+from medssl.archive.dicom.geometry import Misplaced, check_orientation
 from medssl.archive.dicom.grouping import (
     Part,
     Slice,
@@ -22,12 +21,12 @@ from medssl.archive.dicom.grouping import (
     split_by_time,
 )
 from medssl.archive.dicom.header import Header, Unreadable
-from medssl.archive.dicom.ignored import private_slope_of_volume
 from medssl.archive.dicom.intensity import rescale_of
 from medssl.archive.dicom.kinds import modality_of, reason_not_an_image
+from medssl.archive.dicom.notes import notes_of, private_slope_of_volume
 from medssl.archive.dicom.padding import padding_of_volume
 from medssl.archive.dicom.policy import Policy
-from medssl.archive.dicom.respace import Respacing, interpolate, respace
+from medssl.archive.dicom.respace import interpolate, stack_or_respace
 from medssl.archive.lost import Lost, may_be_slices
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan, Source
@@ -193,41 +192,33 @@ class _Series:
     ) -> None:
         """The volume of a part, or the rejection that says why it is none."""
         slices = part.slices
-        first = slices[0]
-        _, rows, columns = shape = _shape(slices)
+        frame = slices[0].frame
         try:
             if any(s.header.instance in conflicts for s in slices):
                 raise Misplaced(Reason.SAME_INSTANCE_DIFFERS, "")
-            if len(slices) * rows * columns > self.policy.max_voxels:
-                raise Misplaced(Reason.TOO_LARGE, "x".join(map(str, shape)) + " voxels")
+            self._check_size(slices)
             positions = np.array([s.frame.position for s in slices])
-            respacing: Respacing | None = None
-            try:
-                placed = stack(positions, first.frame.orientation, first.frame.spacing)
-            except Misplaced as problem:
-                respacing = self._respacing(problem, positions, first.frame)
-                placed = Stack(respacing.order, respacing.affine)
+            placed, respacing = stack_or_respace(
+                positions, frame.orientation, frame.spacing, self.policy
+            )
             ordered = [slices[i] for i in placed.order]
             _check_count(ordered, unplaced)
             self._check_neighbours(ordered)
             rescale, units = rescale_of(ordered)
             stored = self._stored(ordered)
-            source = _source([s.header for s in ordered], part.name)
         except Misplaced as problem:
             self._reject_part(part, problem.reason, problem.detail)
             return
-        modality = modality_of(first.header.sop_class)
-        assert modality is not None
-        private_slope, notes = private_slope_of_volume([s.frame.private_slope for s in ordered])
-        padding: tuple[float, float] | None = padding_of_volume(
-            [s.header.padding for s in ordered], stored
-        )
-        notes = (*notes, *_notes_of(ordered), *((Reason.PADDING_MASKED,) if padding else ()))
-        if modality == "PT" and units != "SUV":
-            notes = (*notes, Reason.NO_SUV)
+        source = _source([s.header for s in ordered], part.name)
+        padding: tuple[float, float] | None
+        padding = padding_of_volume([s.header.padding for s in ordered], stored)
+        notes = notes_of(ordered, units, padding is not None)
         if respacing is not None:
             stored, padding = interpolate(stored, rescale, respacing, padding)
             rescale, corrections = Rescale(), (*corrections, Reason.SPACING_RESAMPLED)
+        header = ordered[0].header
+        modality = modality_of(header.sop_class)
+        assert modality is not None
         self.judged.append(
             Scan(
                 source=replace(source, sha256=tuple(self.hashes[path] for path in source.files)),
@@ -239,20 +230,21 @@ class _Series:
                 source_format="DICOM",
                 corrections=corrections,
                 notes=notes,
-                facts=ordered[0].header.facts,
+                facts=header.facts,
                 detail=respacing.detail if respacing else "",
                 padding=padding,
-                private_slope=private_slope,
-                study_date=ordered[0].header.study_date,
+                private_slope=private_slope_of_volume(ordered),
+                study_date=header.study_date,
             )
         )
 
-    def _respacing(self, problem: Misplaced, positions: Points, frame: Frame) -> Respacing:
-        """Equal steps where the steps are unequal and the policy allows it, else the problem."""
-        allowed = self.policy.irregular_spacing == "resample"
-        if problem.reason is not Reason.SPACING_IRREGULAR or not allowed:
-            raise problem
-        return respace(positions, frame.orientation, frame.spacing)
+    def _check_size(self, slices: Sequence[Slice]) -> None:
+        """Raise Misplaced where the headers ask for more voxels than the policy allows."""
+        mosaic, pixels = slices[0].header.mosaic, slices[0].header.pixels
+        plane = mosaic if mosaic else pixels
+        if len(slices) * plane.rows * plane.columns > self.policy.max_voxels:
+            shape = f"{len(slices)}x{plane.rows}x{plane.columns}"
+            raise Misplaced(Reason.TOO_LARGE, f"{shape} voxels")
 
     def _check_neighbours(self, ordered: Sequence[Slice]) -> None:
         """Raise Misplaced where a damaged file beside the stack may be a slice of its ends."""
@@ -263,11 +255,12 @@ class _Series:
         if _is_complete(ordered, len(set(instances.values()))):
             return
         number = may_be_slices(self.damaged.beside, files, instances)
+        if number == 1:
+            raise Misplaced(Reason.MISSING_SLICE, "1 damaged file beside it may be its slice")
         if number:
-            what = (
-                "1 damaged file beside it" if number == 1 else f"{number} damaged files beside it"
+            raise Misplaced(
+                Reason.MISSING_SLICE, f"{number} damaged files beside it may be its slices"
             )
-            raise Misplaced(Reason.MISSING_SLICE, f"{what} may be its slice" + "s" * (number > 1))
 
     def _stored(self, slices: Sequence[Slice]) -> Array:
         """(slices, rows, columns), as the type that holds them all."""
@@ -344,19 +337,6 @@ def _unplaced(
     except Misplaced as problem:
         return problem.reason
     return None
-
-
-def _shape(slices: Sequence[Slice]) -> tuple[int, int, int]:
-    mosaic, pixels = slices[0].header.mosaic, slices[0].header.pixels
-    plane = mosaic if mosaic else pixels
-    return len(slices), plane.rows, plane.columns
-
-
-def _notes_of(slices: Sequence[Slice]) -> tuple[Reason, ...]:
-    """What the headers say and nothing was done about."""
-    inverted = slices[0].header.pixels.photometric == "MONOCHROME1"
-    stated = [note for one in slices for note in one.header.notes]
-    return tuple(dict.fromkeys([*((Reason.MONOCHROME1_KEPT,) if inverted else ()), *stated]))
 
 
 def _is_complete(ordered: Sequence[Slice], num_instances: int) -> bool:
