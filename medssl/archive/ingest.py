@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from medssl.archive.cases import Cases, read_cases
+from medssl.archive.cases import Cases
 from medssl.archive.config import IngestConfig
 from medssl.archive.discover import Discovery, discover
 from medssl.archive.find import FileKind, Found
@@ -57,7 +57,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     began = time.monotonic()
     key = load_key(config.key_file or default_key_file())
     _check_places(config)
-    cases = (read_cases(config.cases) if config.cases else Cases()).tagged(key)
+    cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
     if _holds_something(config.store):
@@ -80,6 +80,14 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         if journal is not None:
             journal.close(finished)
     return summarise(config.store, counts, cases, time.monotonic() - began)
+
+
+def _cases(config: IngestConfig) -> Cases:
+    if config.cases is None:
+        return Cases()
+    from medssl.archive.cases_table import read_cases  # loads pandas
+
+    return read_cases(config.cases)
 
 
 def num_workers(config: IngestConfig) -> int:
