@@ -11,6 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -57,7 +58,7 @@ def native(syntax: str) -> Callable[[Place], None]:
     return write
 
 
-def by_pydicom(syntax: str) -> Callable[[Place], None]:
+def by_pydicom(syntax: UID) -> Callable[[Place], None]:
     """A clean series, compressed by pydicom's encoders."""
 
     def write(place: Place) -> None:

@@ -1,20 +1,16 @@
-"""Hazards of finding files: names, media, damage, links, and what is packed."""
+"""Hazards of finding files: names, media, damage, links, headers that ask for too much."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import tarfile
-import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -25,9 +21,8 @@ from medssl.sample.hazards.clean import Clean, write_clean, write_file
 from medssl.sample.hazards.hazard import Hazard, exact, refused
 from medssl.sample.hazards.place import Place
 
-UNPACK = "unpack: unpacked"
 _MIDDLE, _LAST = 5, 9  # of ten slices
-_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_MEDIA_DIRECTORY = UID("1.2.840.10008.1.3.10")
 _MEGABYTE = 1 << 20
 
 # --- names and media ------------------------------------------------------------------------------
@@ -51,7 +46,7 @@ def dicomdir(place: Place) -> None:
     ds.FileSetID, ds.DirectoryRecordSequence = "SAMPLE", Sequence([record])
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = _MEDIA_DIRECTORY
-    ds.file_meta.MediaStorageSOPInstanceUID = place.uid("directory")
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(place.uid("directory"))
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     pydicom.dcmwrite(place.folder / "DICOMDIR", ds, enforce_file_format=True)
 
@@ -137,6 +132,17 @@ def wrong_vr(place: Place) -> None:
     path.write_bytes(path.read_bytes().replace(b"\x28\0\x10\0US", b"\x28\0\x10\0DS"))
 
 
+def wrong_vr_at_end(place: Place) -> None:
+    path = write_clean(place)[_LAST]
+    path.write_bytes(path.read_bytes().replace(b"\x28\0\x10\0US", b"\x28\0\x10\0DS"))
+
+
+def cut_before_size_at_end(place: Place) -> None:
+    """The last file ends between two elements: after its position, before its size."""
+    path = write_clean(place)[_LAST]
+    _cut(path, path.read_bytes().index(b"\x28\0\x02\0US"))
+
+
 def uid_missing(place: Place) -> None:
     series = Clean(place).expect()
     stray = Clean(place, part="stray", shape=(2, 24, 20)).set(SeriesInstanceUID=None)
@@ -164,71 +170,6 @@ def hard_links(place: Place) -> None:
         other = path.parent / "other"
         other.mkdir(exist_ok=True)
         os.link(path, other / path.name)
-
-
-# --- packed ---------------------------------------------------------------------------------------
-
-
-def zipped(place: Place) -> None:
-    _zip(place.folder / "export.zip", _packed_away(place))
-
-
-def tarred(place: Place) -> None:
-    files = _packed_away(place)
-    with tarfile.open(place.folder / "export.tar.gz", "w:gz") as tar:
-        for name, content in files:
-            about = tarfile.TarInfo(name)
-            about.size = len(content)
-            tar.addfile(about, io.BytesIO(content))
-
-
-def gzipped(place: Place) -> None:
-    for name, content in _packed_away(place):
-        place.put(f"{name}.gz", gzip.compress(content, mtime=0))
-
-
-def zip_leads_out(place: Place) -> None:
-    """Members that would be written beside the folder, or anywhere."""
-    files = list(_packed_away(place))
-    _zip(place.folder / "up.zip", [("../outside.dcm", files[0][1])])
-    _zip(place.folder / "absolute.zip", [("/tmp/outside.dcm", files[0][1])])
-
-
-def tar_with_link(place: Place) -> None:
-    about = tarfile.TarInfo("link")
-    about.type, about.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    place.folder.mkdir(parents=True)
-    with tarfile.open(place.folder / "link.tar", "w") as tar:
-        tar.addfile(about)
-
-
-def zip_bomb(place: Place) -> None:
-    """256 MiB of zeros in a quarter of a megabyte."""
-    _zip(place.folder / "bomb.zip", [("IM0001", bytes(256 * _MEGABYTE))])
-
-
-def zip_damaged(place: Place) -> None:
-    zipped(place)
-    path = place.folder / "export.zip"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 200] = place.random("noise").bytes(200)
-    path.write_bytes(content)
-
-
-def _packed_away(place: Place) -> Iterable[tuple[str, bytes]]:
-    """Names and bytes of a clean series that is in no folder."""
-    paths = write_clean(place)
-    files = [(path.name, path.read_bytes()) for path in paths]
-    for path in paths:
-        path.unlink()
-    return files
-
-
-def _zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members:
-            file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
 # --- headers that ask for too much ----------------------------------------------------------------
@@ -266,7 +207,6 @@ def late_slice(place: Place) -> None:
 
 
 _GAP = refused(Reason.MISSING_SLICE)
-_PACKED = refused(Reason.ARCHIVE_FILE)
 
 HAZARDS = (
     Hazard("names-of-all-kinds", "file names without, with wrong and with odd extensions",
@@ -297,26 +237,16 @@ HAZARDS = (
            overwritten, (refused(Reason.DICOM_HEADER_DAMAGED), _GAP)),
     Hazard("wrong-vr", "Rows of the sixth file has the value representation of a text",
            wrong_vr, (refused(Reason.PIXEL_FORMAT_INVALID), _GAP)),
+    Hazard("wrong-vr-at-end", "the same in the last file", wrong_vr_at_end,
+           (refused(Reason.PIXEL_FORMAT_INVALID), _GAP)),
+    Hazard("cut-before-size-at-end", "the last file ends between two elements, before its size",
+           cut_before_size_at_end, (refused(Reason.PIXEL_DATA_MISSING), _GAP)),
     Hazard("uid-missing", "two files without SeriesInstanceUID beside a series",
            uid_missing, (exact(), refused(Reason.DICOM_UID_MISSING, 2))),
     Hazard("deep-tree", "a series forty folders deep", deep_tree, (exact(),)),
     Hazard("links-and-loops", "links to a slice, the folder itself, the one above, and nothing",
            links, (exact(),)),
     Hazard("hard-links", "every file under two names", hard_links, (exact(),)),
-    Hazard("zip", "a series in a zip file", zipped, (_PACKED,), under=((UNPACK, (exact(),)),)),
-    Hazard("tar-gz", "a series in a tar.gz file", tarred, (_PACKED,),
-           under=((UNPACK, (exact(),)),)),
-    Hazard("gzip", "each file of a series packed by gzip", gzipped,
-           (refused(Reason.ARCHIVE_FILE, 10),), under=((UNPACK, (exact(),)),)),
-    Hazard("zip-that-leads-out", "zip files with members named ../outside.dcm and /tmp/...",
-           zip_leads_out, (refused(Reason.ARCHIVE_FILE, 2),),
-           under=((UNPACK, (refused(Reason.PACKED_NAME_REFUSED, 2),)),)),
-    Hazard("tar-with-link", "a tar file with a link to /etc/passwd", tar_with_link, (_PACKED,),
-           under=((UNPACK, (refused(Reason.PACKED_NAME_REFUSED),)),)),
-    Hazard("zip-bomb", "a small zip file that unpacks to 256 MiB of zeros", zip_bomb, (_PACKED,),
-           under=((UNPACK, (refused(Reason.PACKED_TOO_LARGE),)),)),
-    Hazard("zip-damaged", "200 bytes of noise inside a zip file", zip_damaged, (_PACKED,),
-           under=((UNPACK, (refused(Reason.PACKED_DAMAGED),)),)),
     Hazard("enormous-header", "one header asks for 65,535 x 65,535 x 100,000 pixels",
            enormous_header, (refused(Reason.DICOM_TOO_LARGE), _GAP)),
     Hazard("deflate-bomb", "a deflated file of 3 MB that inflates to 3 GB",

@@ -70,7 +70,7 @@ def forms_conflict(place: Place) -> None:
 
 
 def qform_alone(place: Place) -> None:
-    zeros = {f"srow_{axis}": [0.0] * 4 for axis in "xyz"}
+    zeros: dict[str, Any] = {f"srow_{axis}": [0.0] * 4 for axis in "xyz"}
     write_scan(place, "scan.nii", sform_code=0, qform_code=1, **zeros)
 
 
@@ -93,7 +93,7 @@ def not_finite(place: Place) -> None:
 
 
 def sform_zero(place: Place) -> None:
-    zeros = {f"srow_{axis}": [0.0] * 4 for axis in "xyz"}
+    zeros: dict[str, Any] = {f"srow_{axis}": [0.0] * 4 for axis in "xyz"}
     place.put("scan.nii.gz", packed(nifti_bytes(image(place), sform_code=1, **zeros)))
 
 

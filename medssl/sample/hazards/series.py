@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -64,6 +65,13 @@ def epi_by_number(place: Place) -> None:
         number = 10 * t + 1
         series.each(lambda k, ds, n=number: setattr(ds, "InstanceNumber", n + k))  # type: ignore[misc]
         series.write(name=f"T{t}_{{:04d}}")
+
+
+def epi_incomplete(place: Place) -> None:
+    """The same, and one slice of the second time point is gone."""
+    epi_by_number(place)
+    (place.folder / "T1_0004").unlink()
+    shutil.rmtree(place.out / "truth" / place.name)
 
 
 def orientations(place: Place) -> None:
@@ -320,6 +328,8 @@ HAZARDS = (
            (exact(2),)),
     Hazard("epi-by-instance-number", "three time points that InstanceNumber alone tells apart",
            epi_by_number, (exact(3),)),
+    Hazard("epi-incomplete", "the same, less one slice of the second time point", epi_incomplete,
+           (refused(Reason.SAME_POSITION_DIFFERS),)),
     Hazard("mixed-orientations", "axial and sagittal slices under one series UID", orientations,
            (exact(2),)),
     Hazard("mixed-sizes", "two sizes of matrix under one series UID", sizes, (exact(2),)),

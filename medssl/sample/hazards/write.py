@@ -15,6 +15,7 @@ from medssl.sample.hazards import (
     labels,
     nifti,
     objects,
+    packed,
     series,
 )
 from medssl.sample.hazards.hazard import End, Hazard, told
@@ -23,6 +24,7 @@ from medssl.sample.tables import write_csv
 
 HAZARDS: dict[str, tuple[Hazard, ...]] = {
     "finding files": finding.HAZARDS,
+    "packed files": packed.HAZARDS,
     "decoding": decoding.HAZARDS,
     "intensity": intensity.HAZARDS,
     "series into volumes": series.HAZARDS,
