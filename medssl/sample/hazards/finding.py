@@ -185,15 +185,26 @@ def enormous_header(place: Place) -> None:
 
 
 def deflate_bomb(place: Place) -> None:
-    """A deflated file of three megabytes that inflates to three gigabytes."""
+    """A deflated file of three megabytes that inflates to three gigabytes, as its header says."""
     series = Clean(place).expect()
+    series.slices[_MIDDLE].Rows = series.slices[_MIDDLE].Columns = 40_000
+    _deflate(series)
+
+
+def deflate_bomb_hidden(place: Place) -> None:
+    """The same under a header of 24 x 20 pixels."""
+    _deflate(Clean(place).expect())
+
+
+def _deflate(series: Clean) -> None:
+    """The sixth file deflated, with 3.2 GB of zeros in its pixel element."""
     paths = series.write()
     write_file(paths[_MIDDLE], series.slices[_MIDDLE], DeflatedExplicitVRLittleEndian)
     content = paths[_MIDDLE].read_bytes()
     start = _end_of_meta(content)
     data = zlib.decompress(content[start:], -15)
     pixels = data.rindex(b"\xe0\x7f\x10\x00OW\0\0") + 8
-    data = data[:pixels] + (3 << 30).to_bytes(4, "little") + data[pixels + 4 :]
+    data = data[:pixels] + (3_200_000_000).to_bytes(4, "little") + data[pixels + 4 :]
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     head = packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)
     zeros = packer.compress(bytes(16 * _MEGABYTE)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -251,6 +262,8 @@ HAZARDS = (
            enormous_header, (refused(Reason.DICOM_TOO_LARGE), _GAP)),
     Hazard("deflate-bomb", "a deflated file of 3 MB that inflates to 3 GB",
            deflate_bomb, (refused(Reason.DICOM_TOO_LARGE), _GAP)),
+    Hazard("deflate-bomb-hidden", "the same under a header of 24 x 20 pixels",
+           deflate_bomb_hidden, (refused(Reason.PIXEL_DATA_LENGTH), _GAP)),
     Hazard("late-slice", "the sixth slice comes after the first run (late/late-slice)",
            late_slice, (_GAP,), late=(exact(),)),
 )  # fmt: skip

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
+from pydicom.sequence import Sequence as Items
 
 from medssl.archive.reasons import Reason
 from medssl.sample.dicom import add_identity, decimals
@@ -19,6 +19,7 @@ from medssl.sample.hazards.multiframe import item
 from medssl.sample.hazards.nifti import (
     AFFINE,
     SHAPE,
+    image,
     nifti_bytes,
     packed,
     write_scan,
@@ -27,6 +28,7 @@ from medssl.sample.hazards.place import Place
 from medssl.volume import Affine, Array
 
 MAPPED = "structures: {hazard lump: 1}"
+MAPPED_BOTH = "structures: {hazard lump: 1, hazard core: 2}"
 _NAME = "Hazard lump"
 _STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 
@@ -113,6 +115,21 @@ def fractions(place: Place) -> None:
     place.put("labels/case771.nii.gz", packed(content))
 
 
+def two_masks(place: Place) -> None:
+    """Two masks for one scan: neither is taken."""
+    values = write_scan(place, "images/case781.nii.gz")
+    for folder, threshold in (("labels", 1200), ("masks", 1800)):
+        _write_mask(place, f"{folder}/case781.nii.gz", values > threshold)
+
+
+def mask_among_images(place: Place) -> None:
+    """A label map among the scans, under a name that does not say so."""
+    write_scan(place, "scans/case791.nii.gz")
+    classes = (image(place) > 1200).astype(np.uint8) * 3
+    _write_mask(place, "scans/shape.nii.gz", classes)
+    place.truth(classes, AFFINE)
+
+
 # --- DICOM SEG and RTSTRUCT -----------------------------------------------------------------------
 
 
@@ -176,21 +193,54 @@ def structure_set(place: Place) -> None:
         for k in range(3, 7)
         for points in (_rectangle(k, (5, 16), (4, 14)), _rectangle(k, (9, 12), (7, 10)))
     ]
-    _write_structure_set(series, contours)
+    _write_structure_set([series], {_NAME: contours})
+
+
+def structure_set_overlap(place: Place) -> None:
+    """Two ROIs that share voxels."""
+    series = Clean(place).expect()
+    series.write()
+    classes = np.zeros(series.values.shape, np.uint8)
+    classes[3:7, 5:16, 4:14] = 1
+    classes[3:7, 9:20, 7:18] = 2
+    place.true_mask(classes, series.affine)
+    lump = [_rectangle(k, (5, 16), (4, 14)) for k in range(3, 7)]
+    core = [_rectangle(k, (9, 20), (7, 18)) for k in range(3, 7)]
+    _write_structure_set([series], {"Hazard core": core, _NAME: lump})
 
 
 def structure_set_other_frame(place: Place) -> None:
     series = Clean(place).expect()
     series.write()
-    contours = [_rectangle(k, (5, 16), (4, 14)) for k in range(3, 7)]
-    _write_structure_set(series, contours, frame=place.uid("other frame"))
+    _write_structure_set([series], {_NAME: _block()}, frame=place.uid("other frame"))
 
 
 def structure_set_off_slice(place: Place) -> None:
     """Contours 40 mm above the last slice."""
     series = Clean(place).expect()
     series.write()
-    _write_structure_set(series, [_rectangle(9 + 40 / STEP_MM, (5, 16), (4, 14))])
+    above = [_rectangle(9 + 40 / STEP_MM, (5, 16), (4, 14))]
+    _write_structure_set([series], {_NAME: above})
+
+
+def structure_set_open(place: Place) -> None:
+    """Lines that are not closed."""
+    series = Clean(place).expect()
+    series.write()
+    _write_structure_set([series], {_NAME: _block()}, kind="OPEN_PLANAR")
+
+
+def structure_set_two_series(place: Place) -> None:
+    """Drawn on two series at once."""
+    series = [Clean(place, part=name).expect() for name in ("one", "two")]
+    series[1].set(SeriesInstanceUID=place.uid("series", "two"))
+    for n, one in enumerate(series):
+        one.write(name=f"S{n}_{{:04d}}")
+    _write_structure_set(series, {_NAME: _block()})
+
+
+def _block() -> list[list[str]]:
+    return [_rectangle(k, (5, 16), (4, 14)) for k in range(3, 7)]
 
 
 def _rectangle(k: float, rows: tuple[int, int], columns: tuple[int, int]) -> list[str]:
@@ -208,26 +258,19 @@ def _rectangle(k: float, rows: tuple[int, int], columns: tuple[int, int]) -> lis
     return decimals(np.array(points))
 
 
-def _write_structure_set(series: Clean, contours: Iterable[list[str]], frame: str = "") -> None:
-    place, first = series.place, series.slices[0]
+def _write_structure_set(
+    series: Sequence[Clean],
+    drawn: Mapping[str, Iterable[list[str]]],
+    frame: str = "",
+    kind: str = "CLOSED_PLANAR",
+) -> None:
+    """Contours of each ROI by its name, drawn on all of `series`."""
+    place, first = series[0].place, series[0].slices[0]
     frame = frame or place.uid("frame")
-    images = Sequence(
-        item(ReferencedSOPClassUID=ds.SOPClassUID, ReferencedSOPInstanceUID=ds.SOPInstanceUID)
-        for ds in series.slices
-    )
-    shown = item(SeriesInstanceUID=first.SeriesInstanceUID, ContourImageSequence=images)
     study = item(
         ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",
         ReferencedSOPInstanceUID=first.StudyInstanceUID,
-        RTReferencedSeriesSequence=Sequence([shown]),
-    )
-    drawn = Sequence(
-        item(
-            ContourGeometricType="CLOSED_PLANAR",
-            NumberOfContourPoints=len(points) // 3,
-            ContourData=points,
-        )
-        for points in contours
+        RTReferencedSeriesSequence=Items(_referenced(one) for one in series),
     )
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID = _STRUCTURE_SET, place.uid("instance", "structures")
@@ -235,18 +278,38 @@ def _write_structure_set(series: Clean, contours: Iterable[list[str]], frame: st
     ds.StudyInstanceUID = first.StudyInstanceUID
     ds.SeriesInstanceUID = place.uid("series", "structures")
     ds.Modality, ds.SeriesNumber, ds.StructureSetLabel = "RTSTRUCT", 701, "STRUCTURES"
-    ds.ReferencedFrameOfReferenceSequence = Sequence(
-        [item(FrameOfReferenceUID=frame, RTReferencedStudySequence=Sequence([study]))]
+    ds.ReferencedFrameOfReferenceSequence = Items(
+        [item(FrameOfReferenceUID=frame, RTReferencedStudySequence=Items([study]))]
     )
-    ds.StructureSetROISequence = Sequence(
-        [item(ROINumber=1, ROIName=_NAME, ReferencedFrameOfReferenceUID=frame,
-              ROIGenerationAlgorithm="MANUAL")]
+    ds.StructureSetROISequence = Items(
+        item(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame,
+             ROIGenerationAlgorithm="MANUAL")
+        for n, name in enumerate(drawn, 1)
     )  # fmt: skip
-    ds.ROIContourSequence = Sequence([item(ReferencedROINumber=1, ContourSequence=drawn)])
-    ds.RTROIObservationsSequence = Sequence(
-        [item(ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="GTV")]
+    ds.ROIContourSequence = Items(
+        item(ReferencedROINumber=n, ContourSequence=_contours(contours, kind))
+        for n, contours in enumerate(drawn.values(), 1)
+    )
+    ds.RTROIObservationsSequence = Items(
+        item(ObservationNumber=n, ReferencedROINumber=n, RTROIInterpretedType="GTV")
+        for n in range(1, len(drawn) + 1)
     )
     write_file(place.folder / "STRUCTURES", ds)
+
+
+def _referenced(series: Clean) -> Dataset:
+    images = Items(
+        item(ReferencedSOPClassUID=ds.SOPClassUID, ReferencedSOPInstanceUID=ds.SOPInstanceUID)
+        for ds in series.slices
+    )
+    return item(SeriesInstanceUID=series.slices[0].SeriesInstanceUID, ContourImageSequence=images)
+
+
+def _contours(contours: Iterable[list[str]], kind: str) -> Items:
+    return Items(
+        item(ContourGeometricType=kind, NumberOfContourPoints=len(points) // 3, ContourData=points)
+        for points in contours
+    )
 
 
 _NOT_MAPPED = (exact(), refused(Reason.LABEL_NOT_MAPPED))
@@ -268,12 +331,23 @@ HAZARDS = (
            (exact(), refused(Reason.LABEL_GRID_MISMATCH))),
     Hazard("mask-of-fractions", "a mask of probabilities", fractions,
            (exact(), refused(Reason.LABEL_NOT_INTEGER))),
+    Hazard("two-masks", "two masks for one scan", two_masks,
+           (exact(), refused(Reason.LABEL_AMBIGUOUS, 2))),
+    Hazard("mask-among-images", "a label map among the scans", mask_among_images,
+           (exact(2), refused(Reason.IMAGE_LOOKS_LIKE_LABEL))),
     Hazard("segmentation", "a DICOM SEG on a CT", segmentation, _NOT_MAPPED,
            under=((MAPPED, (exact(), mask())),)),
     Hazard("segmentation-alone", "a DICOM SEG without its CT", segmentation_alone,
            (refused(Reason.LABEL_WITHOUT_IMAGE),)),
     Hazard("structure-set", "an RTSTRUCT with a hole on a CT", structure_set, _NOT_MAPPED,
            under=((MAPPED, (exact(), mask())),)),
+    Hazard("structure-set-overlap", "two ROIs that share voxels", structure_set_overlap,
+           _NOT_MAPPED,
+           under=((MAPPED_BOTH, (exact(), mask(Reason.LABEL_OVERLAP))),)),
+    Hazard("structure-set-open", "contours that are not closed", structure_set_open, _NOT_MAPPED,
+           under=((MAPPED, (exact(), refused(Reason.LABEL_CONTOUR_INVALID))),)),
+    Hazard("structure-set-two-series", "an RTSTRUCT that refers to two series",
+           structure_set_two_series, (exact(2), refused(Reason.LABEL_SEVERAL_SERIES))),
     Hazard("structure-set-other-frame", "an RTSTRUCT in another frame of reference",
            structure_set_other_frame, _NOT_MAPPED,
            under=((MAPPED, (exact(), refused(Reason.LABEL_FRAME_DIFFERS))),)),

@@ -105,6 +105,11 @@ def in_metres(place: Place) -> None:
     place.truth(values, AFFINE)
 
 
+def metres_by_mistake(place: Place) -> None:
+    """Sizes in millimetres, but the header says metres."""
+    write_scan(place, "scan.nii", xyzt_units=1)
+
+
 # --- broken files ---------------------------------------------------------------------------------
 
 
@@ -252,6 +257,8 @@ HAZARDS = (
     Hazard("sform-zero", "an sform of zeros with a code", sform_zero, _INVALID),
     Hazard("affine-in-metres", "sizes in metres, and xyzt_units says so", in_metres,
            (corrected(Reason.SPATIAL_UNIT_CONVERTED),)),
+    Hazard("affine-not-in-metres", "sizes in millimetres, but xyzt_units says metres",
+           metres_by_mistake, (corrected(Reason.SPATIAL_UNIT_DOUBTFUL),)),
     Hazard("nii-truncated", "the last 500 bytes are gone", truncated, _TRUNCATED),
     Hazard("nii-gz-truncated", "the last quarter of the packed file is gone", truncated_gz,
            _TRUNCATED),
