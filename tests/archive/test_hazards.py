@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pytest
 from medssl.archive.reasons import Reason
 from medssl.cli.sample import sample
 from medssl.errors import ConfigError
-from medssl.sample.hazards.check import Checked, check_hazards
+from medssl.sample.hazards.check import WHOLE, Checked, check_hazards
 from medssl.sample.hazards.intensity import suv_factor
 from medssl.sample.hazards.write import HAZARDS, LATE, write_hazards
 
+ROOT = Path(__file__).resolve().parents[2]
 ALL = [hazard for hazards in HAZARDS.values() for hazard in hazards]
 ROWS = [(h.name, setting) for h in ALL for setting in ("", *(s for s, _ in h.under))]
 ROWS += [(h.name, LATE) for h in ALL if h.late]
@@ -86,10 +88,13 @@ def checked(
 @pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, marks=pytest.mark.xfail(strict=True, reason=NOT_YET[row]))
-        if row in NOT_YET
-        else row
-        for row in ROWS
+        (WHOLE, ""),
+        *(
+            pytest.param(row, marks=pytest.mark.xfail(strict=True, reason=NOT_YET[row]))
+            if row in NOT_YET
+            else row
+            for row in ROWS
+        ),
     ],
     ids=lambda row: row[0] + (f" [{row[1]}]" if row[1] else ""),
 )
@@ -150,13 +155,29 @@ def test_the_check_sees_what_is_wrong(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace("MISSING_SLICE", "SINGLE_SLICE"))
     (tmp_path / "work").mkdir()
     checked = check_hazards(tmp_path / "out", tmp_path / "work")
-    assert [row.ok for row in checked] == [False] * len(names)
+    assert [row.ok for row in checked] == [True] + [False] * len(names)
     wrong = {row.folder: row.wrong or row.found for row in checked}
     assert wrong["clean-series"].startswith("volume 1 is not among")
     assert wrong["gantry-tilt"].startswith("volume 1 is not among")
     assert wrong["nnunet"].startswith("mask 2 is not among")
     assert wrong["two-echoes"] == "1 true volumes, 2 read"
     assert wrong["missing-slice"] == "1 QUARANTINED (MISSING_SLICE)"
+
+
+def test_the_script_prints_a_line_for_each_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(ROOT / "pipelines" / "check_hazards.py"))["main"]
+    write_hazards(tmp_path / "out", ["junk-between-slices", "missing-slice"])
+    assert main(tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "ok    missing-slice: 1 QUARANTINED (MISSING_SLICE)" in printed
+    assert "ok    (whole archive): 5 files ignored" in printed
+    assert printed.endswith("3 of 3 end as they must\n")
+    table = tmp_path / "out" / "hazards.csv"
+    table.write_text(table.read_text().replace("MISSING_SLICE", "SINGLE_SLICE"))
+    assert main(tmp_path / "out") == 1
+    assert "      expected: 1 QUARANTINED (SINGLE_SLICE)" in capsys.readouterr().out
 
 
 def test_standardised_uptake_is_what_the_formula_says() -> None:

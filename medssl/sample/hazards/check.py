@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from medssl.archive.config import IngestConfig
+from medssl.archive.find import FileKind
 from medssl.archive.identity import make_key_file
 from medssl.archive.ingest import ingest
 from medssl.archive.reasons import Reason
@@ -27,6 +28,7 @@ from medssl.store import open_store
 from medssl.store.store import Store
 from medssl.volume import Volume
 
+WHOLE = "(whole archive)"
 _PLACE_MM = 0.02  # truth is NIfTI, whose affine is float32; the archive's promise is 0.1 mm
 _RELATIVE = 1e-6
 _HALF_STEPS = 1.0  # of resampled integers, half a step on either side
@@ -55,10 +57,11 @@ class Checked:
 
 @dataclass(frozen=True)
 class _Run:
-    """A store, and of each of its sources where in the archive it lies."""
+    """A store, of each of its sources where in the archive it lies, and files without a scan."""
 
     store: Store
     linkage: pd.DataFrame
+    ignored: int
 
 
 def check_hazards(out: Path, work: Path, progress: Progress = SILENT) -> list[Checked]:
@@ -74,7 +77,9 @@ def check_hazards(out: Path, work: Path, progress: Progress = SILENT) -> list[Ch
     key_file = work / "check.key"
     make_key_file(key_file)
     whole = _ingest(out / "archive", work / "whole", key_file, "", progress)
-    checked = []
+    ignored = sum(int(row["ignored"]) for row in rows if not row["setting"])
+    told_ignored = (f"{number} files ignored" for number in (ignored, whole.ignored))
+    checked = [Checked(WHOLE, "", *told_ignored)]
     for number, row in enumerate(rows):
         if not row["setting"]:
             checked.append(_compare(out, row, whole))
@@ -110,10 +115,11 @@ def _ingest(archive: Path, work: Path, key_file: Path, setting: str, progress: P
         "linkage": work / "linkage.parquet",
         "key_file": key_file,
     }
-    ingest(parse_config(IngestConfig, values, source="setting of a hazard"), progress)
+    config = parse_config(IngestConfig, values, source="setting of a hazard")
+    ignored = ingest(config, progress).run.by_kind[FileKind.SIDE]
     linkage = pd.read_parquet(work / "linkage.parquet").fillna("")
     linkage["folder"] = [_folder_of(source, archive) for source in linkage["source"]]
-    return _Run(open_store(work / "store"), linkage)
+    return _Run(open_store(work / "store"), linkage, ignored)
 
 
 def _folder_of(source: str, archive: Path) -> str:
