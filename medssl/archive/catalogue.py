@@ -18,6 +18,7 @@ from medssl.archive.find import FileKind, Found
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
 
+LABEL_TAG = "label"  # third of the tags of a DICOM file that is a SEG or RTSTRUCT
 _SCHEMA = """
 CREATE TABLE files (
     file_key TEXT PRIMARY KEY, path TEXT, relative TEXT, size INTEGER, stamp TEXT, kind TEXT,
@@ -29,7 +30,8 @@ CREATE TABLE files (
 class Entry:
     """A file of the walk and what is known of it.
 
-    `tags` are keyed hashes of series and patient (DICOM), or whether a NIfTI is a label map;
+    `tags` are keyed hashes of series and patient (DICOM; for a label the series that it was drawn
+    on, and LABEL_TAG), or whether a NIfTI is a label map;
     `old_unit` is the unit it belonged to in an earlier run, `fresh` whether it is new or changed.
     """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl.archive.cases import patient_tag, series_tag
-from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
 from medssl.archive.find import FileKind, Found, WalkCounts, sniff, stamp_of, walk
 from medssl.archive.identity import Key
 from medssl.archive.journal import Journal
@@ -53,11 +53,9 @@ class Archive:
         """The unit of a file that is read by itself."""
         return self.key.hmac("unit of file", file_key)
 
-    def unit_of_series(self, header: Header) -> str:
-        place = os.path.realpath(self.root)
-        return self.key.hmac(
-            "unit of series", place, header.patient[0], header.study, header.series
-        )
+    def unit_of_series(self, patient: str, series: str) -> str:
+        """The unit of a series and of the labels drawn on it, which may be of another study."""
+        return self.key.hmac("unit of series", os.path.realpath(self.root), patient, series)
 
     def files(self, counts: WalkCounts) -> Iterator[Found]:
         if self.root.is_dir():
@@ -153,13 +151,16 @@ def _dicom_entry(
     if isinstance(answer, Rejection | Failure):
         kind = FileKind.SIDE if answer.reason is Reason.DICOMDIR else FileKind.REFUSED
         return replace(entry, kind=kind, reason=answer.reason.value, detail=answer.detail)
-    tags = (series_tag(archive.key, answer.series), patient_tag(archive.key, answer.patient[0]))
+    patient, series, is_label = answer.patient[0], answer.series, tuple[str, ...]()
+    unit_key = entry.unit_key
+    if answer.label is not None:  # it goes where the one series goes that it was drawn on
+        is_label = (LABEL_TAG,)
+        series = answer.label.series[0] if len(answer.label.series) == 1 else ""
+    if series:
+        unit_key = archive.unit_of_series(patient, series)
+    tags = (series_tag(archive.key, series), patient_tag(archive.key, patient), *is_label)
     return replace(
-        entry,
-        kind=FileKind.DICOM,
-        unit_key=archive.unit_of_series(answer),
-        tags=" ".join(tags),
-        header=answer,
+        entry, kind=FileKind.DICOM, unit_key=unit_key, tags=" ".join(tags), header=answer
     )
 
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
-from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
@@ -23,7 +23,7 @@ from medssl.archive.pairing import Pairs, extended_names, pair_labels, parse_nam
 from medssl.archive.reasons import Reason
 from medssl.archive.worker import Unit, UnitResult
 
-_FORMAT = "1"  # of what the readers give: raise it, and every unit is read again
+_FORMAT = "2"  # of what the readers give: raise it, and every unit is read again
 _LABEL_MAP = {True: "label map", False: "image"}
 
 
@@ -170,13 +170,19 @@ class Planner:
     def _plan_dicom(self, catalogue: Catalogue) -> None:
         for unit_key, group in groupby(catalogue.of_kind(FileKind.DICOM), key=lambda e: e.unit_key):
             fields: list[str] = []
-            tags, first = "", ""
+            tags, image, label = "", "", ""
             for entry in group:
                 fields += (entry.file_key, entry.found.stamp)
                 tags = entry.tags
-                first = min(first or entry.found.relative, entry.found.relative)
-            series, _, patient = tags.partition(" ")
-            case = self.cases.for_series(series, patient, first)
+                path = entry.found.relative
+                if tags.endswith(f" {LABEL_TAG}"):
+                    label = min(label or path, path)
+                else:
+                    image = min(image or path, path)
+            series, patient, *_ = f"{tags}  ".split(" ")
+            case = self.cases.for_series(series, patient, image or label)
+            if label:
+                fields.append(repr(list(self.config.structures.items())))
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
                 self.plan.dicom_units.append((unit_key, signature, case))

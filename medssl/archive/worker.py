@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from medssl.archive.find import Found, stamp_of
 from medssl.archive.identities import Identity, identify
 from medssl.archive.identity import Key
 from medssl.archive.journal import UnitRows
+from medssl.archive.label_objects import Labelled, Refusal, Target, label_volumes
+from medssl.archive.label_rows import mask_link, mask_row, refusal_link, refusal_row
 from medssl.archive.labels import Mask, fit_mask, read_mask
 from medssl.archive.linkage import LinkageRow
 from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read_nifti
@@ -100,11 +102,12 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     """Read, judge and store one unit."""
     result = UnitResult(UnitRows(unit.unit_key, unit.signature))
     hashes = {found.path: _sha256(found.path) for found in unit.files}
-    judged = _read(context, unit)
-    if any(_changed(found) for found in unit.files):
+    judged, labels, images = _read(context, unit)
+    changed = any(_changed(found) for found in unit.files)
+    if changed:
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
     mask, mask_fault = _read_label(context, unit)
-    taken = 0
+    taken: list[tuple[Scan, Identity]] = []
     notes: list[Reason] = []
     for item in judged:
         identity = identify(context.key, context.config, unit, item.source, hashes)
@@ -113,12 +116,17 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         if isinstance(item, Rejection):
             _add_rejection(result, unit, item, identity)
             continue
-        taken += 1
+        taken.append((item, identity))
         if not unit.dicom and unit.case is None and looks_like_labels(item.stored):
             notes.append(Reason.IMAGE_LOOKS_LIKE_LABEL)
         _add_scan(context, unit, item, identity, result)
         if mask is not None:
             mask_fault = _add_mask(context, unit, item, identity, mask, result)
+    if labels:
+        found = Labelled(refused=[Refusal(x, Reason.CHANGED_WHILE_READ) for x in labels])
+        if not changed:
+            found = _label_volumes(context, labels, images, [scan for scan, _ in taken])
+        _add_labelled(context, unit, found, taken, hashes, result)
     if unit.label is not None:
         fault = mask_fault if taken else NiftiFault(Reason.LABEL_WITHOUT_IMAGE)
         if fault is not None:
@@ -129,18 +137,44 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     return result
 
 
-def _read(context: Context, unit: Unit) -> list[Judged]:
+def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], list[Header]]:
+    """Judged scans; of a DICOM unit also the headers of its label files and of all others."""
     if not unit.dicom:
         found = unit.files[0]
-        return read_nifti(found.path, found.relative, context.config.max_voxels)
+        return read_nifti(found.path, found.relative, context.config.max_voxels), [], []
     from medssl.archive.dicom import group_by_series, read_series
 
     known = {header.path for header in unit.headers}
     answers = [read_headers(found) for found in unit.files if found.path not in known]
     refused: list[Judged] = [answer for answer in answers if isinstance(answer, Rejection)]
     headers = [*unit.headers, *(a for a in answers if not isinstance(a, Rejection))]
-    groups = group_by_series(headers)
-    return refused + [item for group in groups for item in read_series(group)]
+    labels = [header for header in headers if header.label is not None]
+    images = [header for header in headers if header.label is None]
+    groups = group_by_series(images)
+    return refused + [item for group in groups for item in read_series(group)], labels, images
+
+
+def _label_volumes(
+    context: Context, labels: list[Header], images: list[Header], scans: list[Scan]
+) -> Labelled:
+    from medssl.archive.dicom.structures import Grid
+
+    frames = {header.path: header.frame_of_reference for header in images}
+    targets = []
+    for scan in scans:
+        d, h, w = scan.stored.shape
+        as_drawn_on = Reason.SPACING_RESAMPLED not in scan.corrections
+        source = scan.source
+        targets.append(
+            Target(
+                Grid(scan.affine, (d, h, w), as_drawn_on),
+                frames[source.files[0]],
+                frozenset(source.instances),
+            )
+        )
+    known = frozenset(header.instance for header in images)
+    ordered = sorted(labels, key=lambda header: (header.instance, str(header.path)))
+    return label_volumes(ordered, targets, known, context.config.structures)
 
 
 def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
@@ -216,33 +250,53 @@ def _add_mask(
         fitted, corrections = fit_mask(mask, scan.affine, (d, h, w))
     except NiftiFault as fault:
         return fault
-    path = volume_path(identity.volume_uid, "labels")
-    _write(context.root, path, fitted.classes, Rescale())
-    codes = "+".join(reason.value for reason in corrections)
-    result.store.rows["labels"].append(
-        {
-            "volume_uid": identity.volume_uid,
-            "patient_key": identity.patient_key,
-            "name": "mask",
-            "kind": "mask",
-            "value": fitted.values(),
-            "path": path,
-            "corrections": codes,
-        }
-    )
     assert unit.label is not None
-    result.linkage.append(
-        LinkageRow(
-            unit_key=unit.unit_key,
-            source=str(unit.label.path),
-            patient_key=identity.patient_key,
-            volume_uid=identity.volume_uid,
-            source_key=unit.label_key,
-            outcome="CORRECTED" if corrections else "EXACT",
-            reason_code=codes,
-        )
-    )
+    _keep_mask(context, identity, fitted, corrections, result)
+    link = mask_link(unit.unit_key, unit.label.path, unit.label_key, corrections, identity)
+    result.linkage.append(link)
     return None
+
+
+def _keep_mask(
+    context: Context,
+    identity: Identity,
+    mask: Mask,
+    corrections: Sequence[Reason],
+    result: UnitResult,
+) -> None:
+    """Write a mask that lies on its volume's grid, with its row."""
+    path = volume_path(identity.volume_uid, "labels")
+    _write(context.root, path, mask.classes, Rescale())
+    result.store.rows["labels"].append(mask_row(mask, path, corrections, identity))
+
+
+def _add_labelled(
+    context: Context,
+    unit: Unit,
+    labelled: Labelled,
+    taken: Sequence[tuple[Scan, Identity]],
+    hashes: Mapping[Path, str],
+    result: UnitResult,
+) -> None:
+    """The maps that SEG and RTSTRUCT gave, and a row for each of those files that gave none."""
+
+    def identity_of(label: Header) -> Identity:
+        part = f"label {label.instance}"
+        source = Source((label.path,), label.patient, label.study, label.series, part)
+        return identify(context.key, context.config, unit, source, hashes)
+
+    for at, found in labelled.maps.items():
+        volume = taken[at][1]
+        _keep_mask(context, volume, found.mask, found.corrections, result)
+        result.linkage += [
+            mask_link(unit.unit_key, x.path, identity_of(x).source_key, found.corrections, volume)
+            for x in found.sources
+        ]
+    for refusal in labelled.refused:
+        identity = identity_of(refusal.label)
+        result.failed |= refusal.reason.group == "failed"
+        result.store.rows["rejected"].append(refusal_row(refusal, identity.source_key))
+        result.linkage.append(refusal_link(unit.unit_key, refusal, identity))
 
 
 def _add_rejection(

@@ -25,6 +25,11 @@ from medssl.archive.dicom import elements
 from medssl.archive.dicom.facts import facts_of
 from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
 from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
+from medssl.archive.dicom.label_reference import (
+    LABEL_CLASSES,
+    LabelReference,
+    label_reference,
+)
 from medssl.archive.dicom.mosaic import Mosaic, mosaic_of
 from medssl.archive.dicom.pet import PetHeader, pet_header
 from medssl.archive.reasons import Reason
@@ -74,7 +79,10 @@ class PixelFormat:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One file: who, which series, which kind, how its pixels lie, and its frames."""
+    """One file: who, which series, which kind, how its pixels lie, and its frames.
+
+    `label` says which series a SEG or RTSTRUCT belongs to; None for all other objects.
+    """
 
     path: Path
     patient: tuple[str, str]
@@ -91,6 +99,7 @@ class Header:
     declared_slices: int | None = None
     mosaic: Mosaic | None = None
     pet: PetHeader | None = None
+    label: LabelReference | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -177,6 +186,7 @@ def _read(path: Path, file: BinaryIO) -> Header:
         declared_slices=elements.integer(ds, "NumberOfSlices") if modality == "PT" else None,
         mosaic=mosaic,
         pet=pet_header(ds) if modality == "PT" else None,
+        label=label_reference(path) if sop_class in LABEL_CLASSES else None,
     )
 
 
