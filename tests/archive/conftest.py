@@ -98,9 +98,7 @@ def write_structure_set() -> Callable[..., Path]:
         frame = _item(FrameOfReferenceUID=ds.FrameOfReferenceUID, RTReferencedStudySequence=[study])
         ds.ReferencedFrameOfReferenceSequence = [frame]
         ds.StructureSetROISequence = [
-            _item(
-                ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=ds.FrameOfReferenceUID
-            )
+            _item(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=ds.FrameOfReferenceUID)
             for n, name in enumerate(rois, 1)
         ]
         images_of = [_item(ReferencedSOPInstanceUID=uid) for uid in instances]

@@ -161,9 +161,16 @@ def enclosed(polygons: Sequence[Points], shape: tuple[int, int]) -> Drawn:
     )
     crossing = np.round(upper[edge, 1] + (row - upper[edge, 0]) * slope[edge], _DECIMALS)
     column = np.clip(np.ceil(crossing), 0, columns).astype(np.int64)
-    crossings = np.bincount(row * (columns + 1) + column, minlength=rows * (columns + 1))
-    passed = np.cumsum(crossings.reshape(rows, columns + 1), axis=1)[:, :columns]
-    return np.asarray(passed % 2 == 1)
+    out = np.zeros(shape, dtype=np.bool_)
+    if len(row):
+        top, bottom = int(row.min()), int(row.max()) + 1
+        left, right = int(column.min()), int(column.max())
+        size = (bottom - top, right - left + 1)
+        at = (row - top) * size[1] + column - left
+        crossings = np.bincount(at, minlength=size[0] * size[1]).reshape(size).astype(np.uint8)
+        passed = np.cumsum(crossings, axis=1, dtype=np.uint8)  # overflows by an even number
+        out[top:bottom, left:right] = (passed[:, :-1] & 1).view(np.bool_)
+    return out
 
 
 def _rois(ds: Dataset) -> Iterator[Roi]:

@@ -133,6 +133,40 @@ def test_frames_that_lie_elsewhere_are_placed_by_their_position(
     np.testing.assert_array_equal(drawn(segment, grid), np.roll(mask, (2, -1), axis=(0, 1)))
 
 
+def test_frames_that_are_flipped_and_turned_are_placed_by_their_orientation(
+    tmp_path: Path, series: Any, grid: Grid, masks: Any, write_segmentation: Write
+) -> None:
+    def flip(seg: Any) -> None:
+        for item in seg.PerFrameFunctionalGroupsSequence:
+            z = item.PlanePositionSequence[0].ImagePositionPatient[2]
+            item.PlanePositionSequence[0].ImagePositionPatient = [-20 + 9, -30 + 1.5 * 11, z]
+        shared = seg.SharedFunctionalGroupsSequence[0]
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+
+    turned = {name: mask[:, ::-1, ::-1] for name, mask in masks.items()}
+    path = write_segmentation(tmp_path / "seg", series.slices, turned, change=flip)
+    for segment in read_segmentation(path):
+        np.testing.assert_array_equal(drawn(segment, grid), masks[segment.name])
+
+    def stand(seg: Any) -> None:  # each frame along a row of the volume
+        seg.Rows, seg.Columns = 8, 10
+        measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.PixelSpacing = [2.0, 1.0]
+        shared = seg.SharedFunctionalGroupsSequence[0]
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 0, 1]
+        for row, item in enumerate(seg.PerFrameFunctionalGroupsSequence):
+            item.PlanePositionSequence[0].ImagePositionPatient = [-20, -30 + 1.5 * row, 100]
+        standing = masks["Liver"][:, :8].transpose(1, 0, 2)
+        seg.PixelData = np.packbits(standing.ravel(), bitorder="little").tobytes()
+
+    path = write_segmentation(
+        tmp_path / "standing", series.slices, {"a": np.ones((8, 12, 10), bool)}, change=stand
+    )
+    expected = masks["Liver"].copy()
+    expected[:, 8:] = False
+    np.testing.assert_array_equal(drawn(read_segmentation(path)[0], grid), expected)
+
+
 def test_frames_outside_the_volume_are_refused(
     tmp_path: Path, series: Any, grid: Grid, masks: Any, write_segmentation: Write
 ) -> None:

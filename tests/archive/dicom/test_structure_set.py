@@ -110,8 +110,9 @@ def test_oblique_and_sheared_grids_of_unequal_spacing_give_the_same_voxels(seed:
     affine[:3, 3] = rng.normal(size=3) * 100
     contour = [[3, 1.2, 2.7], [3, 9.8, 4.1], [3, 7.1, 13.6]]
     grid = Grid(affine, SHAPE)
-    np.testing.assert_array_equal(drawn(contour, grid=grid), drawn(contour))
-    assert drawn(contour).any()
+    for points in (contour, square(3, 2, 7)):  # the second runs through centres of voxels
+        np.testing.assert_array_equal(drawn(points, grid=grid), drawn(points))
+        assert drawn(points).any()
 
 
 def test_the_nearest_slice_takes_a_contour_between_slices() -> None:
