@@ -7,10 +7,10 @@ go back to the parent, which alone writes the manifest.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read
 from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.store.describe import sub_grid
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Array
@@ -38,7 +39,6 @@ from medssl.volume import Array
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
 
-_HASH_BYTES = 1 << 22
 _HU_LIMITS = (-4096.0, 32767.0)  # the 1st and 99th percentile of a CT lie within
 
 
@@ -60,7 +60,7 @@ class Unit:
     source_key: str
     files: tuple[Found, ...]
     dicom: bool = False
-    headers: tuple[Header, ...] = ()  # of the DICOM files that are new
+    headers: tuple[bytes | None, ...] = ()  # of the DICOM files, where they were read just now
     subject: tuple[str, str] | None = None  # BIDS: folder of the data set, subject
     case: Case | None = None
     label: Found | None = None
@@ -78,17 +78,6 @@ class UnitResult:
     masked_voxels: int = 0
 
 
-def read_headers(found: Found) -> Header | Rejection:
-    """The header of one DICOM file, or why there is none."""
-    from medssl.archive.dicom import Unreadable, read_header
-
-    try:
-        return read_header(found.path)
-    except Unreadable as fault:
-        source = Source((found.path,), None, "", found.relative)
-        return Rejection(source, "file", fault.reason, fault.detail)
-
-
 def is_label_map(max_voxels: int, found: Found) -> bool:
     """Whether the voxels of a NIfTI look like labels; False where it cannot be read."""
     try:
@@ -101,7 +90,6 @@ def is_label_map(max_voxels: int, found: Found) -> bool:
 def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     """Read, judge and store one unit."""
     result = UnitResult(UnitRows(unit.unit_key, unit.signature))
-    hashes = {found.path: _sha256(found.path) for found in unit.files}
     judged, labels, images = _read(context, unit)
     changed = any(_changed(found) for found in unit.files)
     if changed:
@@ -110,7 +98,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     taken: list[tuple[Scan, Identity]] = []
     notes: list[Reason] = []
     for item in judged:
-        identity = identify(context.key, context.config, unit, item.source, hashes)
+        identity = identify(context.key, context.config, unit, item.source)
         if isinstance(item, Scan):
             item = _judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
@@ -126,7 +114,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         found = Labelled(refused=[Refusal(x, Reason.CHANGED_WHILE_READ) for x in labels])
         if not changed:
             found = _label_volumes(context, labels, images, [scan for scan, _ in taken])
-        _add_labelled(context, unit, found, taken, hashes, result)
+        _add_labelled(context, unit, found, taken, result)
     if unit.label is not None:
         fault = mask_fault if taken else NiftiFault(Reason.LABEL_WITHOUT_IMAGE)
         if fault is not None:
@@ -142,12 +130,17 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
     if not unit.dicom:
         found = unit.files[0]
         return read_nifti(found.path, found.relative, context.config.max_voxels), [], []
-    from medssl.archive.dicom import group_by_series, read_series
+    from medssl.archive.dicom import Unreadable, group_by_series, read_header, read_series
 
-    known = {header.path for header in unit.headers}
-    answers = [read_headers(found) for found in unit.files if found.path not in known]
-    refused: list[Judged] = [answer for answer in answers if isinstance(answer, Rejection)]
-    headers = [*unit.headers, *(a for a in answers if not isinstance(a, Rejection))]
+    headers: list[Header] = []
+    refused: list[Judged] = []
+    for found, packed in zip(unit.files, unit.headers, strict=True):
+        try:
+            header = pickle.loads(packed) if packed is not None else read_header(found.path)
+            headers.append(header)
+        except Unreadable as fault:
+            source = Source((found.path,), None, "", found.relative)
+            refused.append(Rejection(source, "file", fault.reason, fault.detail))
     labels = [header for header in headers if header.label is not None]
     images = [header for header in headers if header.label is None]
     groups = group_by_series(images)
@@ -188,12 +181,13 @@ def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
 
 
 def _judge_values(scan: Scan) -> Scan | Rejection:
-    extremes = np.array([scan.stored.min(), scan.stored.max()])
-    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(extremes)) == 0:
-        detail = f"stored value {extremes[0]}"
-        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
+    sample = scan.stored[sub_grid(scan.stored.shape)]
+    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(sample)) == 0:
+        extremes = np.array([scan.stored.min(), scan.stored.max()])
+        if np.ptp(scan.rescale.apply(extremes)) == 0:
+            detail = f"stored value {extremes[0]}"
+            return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
     if scan.units == "HU" and not scan.rescale.by_slice:
-        sample = scan.stored.ravel()[:: max(1, scan.stored.size // 1_000_000)]
         ends = np.percentile(scan.rescale.apply(sample), [1, 99])
         if ends.min() < _HU_LIMITS[0] or ends.max() > _HU_LIMITS[1]:
             detail = f"percentiles 1 and 99: {ends[0]:.0f}, {ends[1]:.0f}"
@@ -275,7 +269,6 @@ def _add_labelled(
     unit: Unit,
     labelled: Labelled,
     taken: Sequence[tuple[Scan, Identity]],
-    hashes: Mapping[Path, str],
     result: UnitResult,
 ) -> None:
     """The maps that SEG and RTSTRUCT gave, and a row for each of those files that gave none."""
@@ -283,7 +276,7 @@ def _add_labelled(
     def identity_of(label: Header) -> Identity:
         part = f"label {label.instance}"
         source = Source((label.path,), label.patient, label.study, label.series, part)
-        return identify(context.key, context.config, unit, source, hashes)
+        return identify(context.key, context.config, unit, source)
 
     for at, found in labelled.maps.items():
         volume = taken[at][1]
@@ -372,14 +365,6 @@ def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
         if shutil.disk_usage(root).free < 2 * stored.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _changed(found: Found) -> bool:
