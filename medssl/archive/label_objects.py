@@ -149,8 +149,10 @@ def _drawn(
         return Refusal(label, fault.reason, fault.detail)
     except MemoryError:
         return Refusal(label, Reason.WORKER_OUT_OF_MEMORY)
-    except (OSError, CodecError):
+    except CodecError:
         raise
+    except OSError:
+        return Refusal(label, Reason.UNREADABLE_FILE)
     except Exception as error:
         return Refusal(label, Reason.INTERNAL_ERROR, type(error).__name__)
 

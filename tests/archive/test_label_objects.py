@@ -107,6 +107,7 @@ def test_structures_of_one_class_may_share_voxels(labelled: Any) -> None:
         (Reason.LABEL_OFF_SLICE, Reason.LABEL_OFF_SLICE, ""),
         (ValueError, Reason.INTERNAL_ERROR, "ValueError"),
         (MemoryError, Reason.WORKER_OUT_OF_MEMORY, ""),
+        (PermissionError, Reason.UNREADABLE_FILE, ""),
     ],
 )
 def test_a_file_is_taken_whole_or_not_at_all_and_others_stand(

@@ -32,6 +32,7 @@ from medssl.archive.labels import INSIDE_SHARE, Mask, fit_mask
 from medssl.archive.nifti import NiftiFault
 from medssl.archive.reasons import Reason
 from medssl.errors import CodecError
+from medssl.volume import spacing_of
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
@@ -211,15 +212,12 @@ def _is_coarse(stated: float | None, frames: tuple[Frame, ...], grid: Grid) -> b
     Frames of empty slices are left out of most segmentations, so gaps alone do not tell: the stated
     step has to be a multiple of the grid's, and every frame has to lie on such a multiple.
     """
-    if stated is None:
-        return False
     placed = [f.position for f in frames if f.position]
-    steps = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    normal_axis = 0
-    if placed and frames[0].orientation:
-        normal = np.cross(frames[0].orientation[:3], frames[0].orientation[3:])
-        directions = to_ras(grid.affine[:3, :3].T) @ normal / steps
-        normal_axis = int(np.abs(directions).argmax())
+    if stated is None or not placed or not frames[0].orientation:
+        return False
+    steps = spacing_of(grid.affine)
+    normal = np.cross(frames[0].orientation[:3], frames[0].orientation[3:])
+    normal_axis = int(np.abs(to_ras(grid.affine[:3, :3].T) @ normal / steps).argmax())
     times = stated / steps[normal_axis]
     if times < 1.5 or abs(times - np.rint(times)) > 0.01 * times:
         return False

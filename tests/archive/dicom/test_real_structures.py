@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import nibabel as nib
@@ -45,23 +46,51 @@ def test_sarcoma_contours_equal_the_nifti_masks_voxel_for_voxel(real_data: Path)
     assert compared == 18
 
 
-def test_sarcoma_is_ingested_with_its_masks(
+def test_sarcoma_is_ingested_with_a_mask_for_each_series(
     real_data: Path, tmp_path: Path, key_file: Path
 ) -> None:
-    archive = real_data / "sarcoma/dicom/STS_002"
     config = IngestConfig(
-        archive=archive,
+        archive=real_data / "sarcoma/dicom",
         store=tmp_path / "store",
         key_file=key_file,
         structures={"gtv_mass_*": 1},
         workers=1,
     )
     result = ingest(config)
-    assert (result.num_volumes, result.masks, result.rejected) == (3, 3, {})
+    assert (result.num_volumes, result.masks, result.rejected) == (24, 24, {})
     store = open_store(tmp_path / "store")
-    marked = {
-        row.modality: int(store.read_label(row.volume_uid).voxels.sum())
-        for row in store.manifest.itertuples()
-    }
-    assert marked == {"CT": 17090, "MR": 17090, "PT": 555}
     assert set(store.labels["corrections"]) == {""}
+    marked = Counter(
+        (row.modality, int(store.read_label(row.volume_uid).voxels.sum()))
+        for row in store.manifest.itertuples()
+    )
+    modalities = {"CT": "CT", "MR_T1": "MR", "PET": "PT"}
+    expected = Counter(
+        (
+            modalities[path.name.removesuffix("_mask.nii.gz")],
+            int((np.asarray(nib.load(path).dataobj) > 0).sum()),
+        )
+        for path in (real_data / "sarcoma/nifti").glob("*/*_mask.nii.gz")
+        if (real_data / "sarcoma/dicom" / path.parent.name).is_dir()
+    )
+    assert expected.total() == 18
+    assert expected <= marked
+
+
+def test_raw_pet_has_its_contours_on_the_slices_that_they_name(real_data: Path) -> None:
+    folder = real_data / "sarcoma/raw_pet/STS_001"
+    headers = [read_header(path) for path in (folder / "image").iterdir()]
+    (scan,) = read_series(headers)
+    assert isinstance(scan, Scan)
+    d, h, w = scan.stored.shape
+    (contours,) = (folder / "mask").iterdir()
+    for roi in read_structure_set(contours):
+        drawn, _ = roi.draw(Grid(scan.affine, (d, h, w)))
+        named = [
+            place
+            for place, path in enumerate(scan.source.files)
+            if next(x for x in headers if x.path == path).instance in roi.instances
+        ]
+        filled = np.flatnonzero(drawn.any(axis=(1, 2)))
+        assert filled.size
+        assert set(filled) <= set(named)
