@@ -44,7 +44,14 @@ _Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment; `frames` are those that may hold it, with their places."""
+    """One segment.
+
+    Attributes:
+        frames: those that may hold it, with their places.
+        kind: BINARY, FRACTIONAL or LABELMAP.
+        whole: the number that stands for a voxel that is filled, where fractional.
+        is_coarse: whether the frames are thicker than the slices of a grid.
+    """
 
     name: str
     frame_of_reference: str
@@ -52,13 +59,15 @@ class Segment:
     number: int
     frames: tuple[Frame, ...]
     source: Segmentation
+    kind: str
+    whole: int
     is_coarse: Callable[[Grid], bool]
 
     def draw(self, grid: Grid) -> tuple[Drawn, tuple[Reason, ...]]:
         """The voxels of the segment, (D, H, W); none for a segment that is empty.
 
         Raises:
-            LabelFault: LABEL_GRID_MISMATCH, PIXEL_DATA_DAMAGED.
+            LabelFault: LABEL_GRID_MISMATCH, PIXEL_DATA_DAMAGED, PIXEL_FORMAT_INVALID.
         """
         if self.frames and self.is_coarse(grid):
             return self._resampled(grid)
@@ -89,13 +98,13 @@ class Segment:
             raise
         except Exception as error:  # each decoder has its own errors for damaged pixels
             raise LabelFault(Reason.PIXEL_DATA_DAMAGED, type(error).__name__) from error
-        kind = self.source.SegmentationType
-        if kind == "LABELMAP":
+        if self.kind == "LABELMAP":
             return np.asarray(stored == self.number), False
-        if kind == "FRACTIONAL":
-            whole = int(self.source.MaximumFractionalValue)
-            parts = (stored > 0) & (stored < whole)
-            return np.asarray(2 * stored.astype(np.int64) >= whole), bool(parts.any())
+        if self.kind == "FRACTIONAL":
+            if (stored > self.whole).any():
+                raise LabelFault(Reason.PIXEL_FORMAT_INVALID, "fractions above their maximum")
+            parts = (stored > 0) & (stored < self.whole)
+            return np.asarray(2 * stored.astype(np.int64) >= self.whole), bool(parts.any())
         return np.asarray(stored > 0), False
 
     def _resampled(self, grid: Grid) -> tuple[Drawn, tuple[Reason, ...]]:
@@ -126,22 +135,25 @@ def read_segmentation(path: Path) -> list[Segment]:
         LabelFault: DICOM_HEADER_DAMAGED, PIXEL_DATA_LENGTH, PIXEL_FORMAT_INVALID.
         CodecError: the decoder of its pixels is not installed.
     """
-    from highdicom.seg import segread
-
     try:
         with disable_value_validation():
-            source = segread(path)
-            frames = enhanced_frames(source)
-            names = _names(source)
-            held = list(_held(source, names))
-    except (MemoryError, OSError):
+            return _segments(path)
+    except (LabelFault, CodecError, MemoryError, OSError):
         raise
     except Exception as error:  # highdicom raises many kinds for objects that break the standard
         raise LabelFault(Reason.DICOM_HEADER_DAMAGED, type(error).__name__) from error
+
+
+def _segments(path: Path) -> list[Segment]:
+    from highdicom.seg import segread
+
+    source = segread(path)
+    frames = enhanced_frames(source)
     _check_pixels(source, len(frames))
+    names = _names(source)
     numbers: dict[int, list[int]] = defaultdict(list)
     instances: dict[int, set[str]] = defaultdict(set)
-    for number, index, found in held:
+    for number, index, found in _held(source, names):
         numbers[number].append(index)
         instances[number] |= found
     return [
@@ -152,6 +164,8 @@ def read_segmentation(path: Path) -> list[Segment]:
             number=number,
             frames=tuple(frames[i] for i in numbers[number]),
             source=source,
+            kind=str(source.SegmentationType),
+            whole=int(source.get("MaximumFractionalValue", 1)),
             is_coarse=partial(_is_coarse, _stated_step(source), frames),
         )
         for number, name in names.items()

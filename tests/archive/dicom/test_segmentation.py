@@ -111,6 +111,14 @@ def test_fractions_are_cut_at_one_half_and_say_so(
     np.testing.assert_array_equal(found, np.round(parts * 255) / 255 >= 0.5)
     np.testing.assert_array_equal(drawn(whole, grid), masks["Liver"])
 
+    def lower(seg: Any) -> None:
+        seg.MaximumFractionalValue = 200
+
+    path = write_segmentation(
+        tmp_path / "low", series.slices, fractions, "FRACTIONAL", change=lower
+    )
+    assert refused(read_segmentation(path)[0], grid) is Reason.PIXEL_FORMAT_INVALID
+
 
 def _shift(z_mm: float, y_mm: float = 0.0) -> Callable[[Any], None]:
     def change(seg: Any) -> None:
