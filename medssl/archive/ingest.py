@@ -35,6 +35,7 @@ from medssl.archive.worker import (
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
+from medssl.report.quality import write_quality
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
@@ -44,7 +45,7 @@ _RETRY = "retry"  # the signature of a unit whose reading broke down: the next r
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
-    """Take an archive into a store, or what is new of it.
+    """Take an archive into a store, or what is new of it; write `quality.html` if that changed.
 
     Raises:
         ConfigError: the archive is missing or holds no scan, a path is where it must not be, or
@@ -72,6 +73,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
             journal = Journal(config.store)
         counts = _Run(config, key, cases, journal, found, progress).run()
         finished = True
+        write_quality(config.store, counts.seen(), progress)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
