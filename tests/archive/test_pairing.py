@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from medssl.archive.pairing import extended_names, pair_labels
+from medssl.archive.pairing import Pairing
 from medssl.archive.reasons import Reason
 
 WITHOUT = Reason.LABEL_WITHOUT_IMAGE
