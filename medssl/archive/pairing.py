@@ -112,10 +112,9 @@ class Pairing:
     def unpaired_labels(self) -> Iterator[tuple[str, Reason]]:
         """The labels that are given to no image, and why."""
         rows = self._db.execute(
-            "SELECT n.relative, unpaired.reason FROM unpaired JOIN names n ON n.id = unpaired.label "
-            "ORDER BY n.relative"
+            "SELECT relative, reason FROM unpaired JOIN names ON id = label ORDER BY relative"
         )
-        return ((_text(relative), Reason(reason)) for relative, reason in rows)
+        return ((_text(relative), Reason[reason]) for relative, reason in rows)
 
     def close(self) -> None:
         self._db.close()
@@ -169,9 +168,7 @@ class Pairing:
 
     def _keys(self) -> Iterator[tuple[bytes, bytes | None, int, bool, str | None]]:
         """Images by what a label of theirs may be called; the key of no scope holds anywhere."""
-        for number, relative in self._db.execute(
-            f"SELECT id, relative FROM names WHERE {_IMAGE}"
-        ):
+        for number, relative in self._db.execute(f"SELECT id, relative FROM names WHERE {_IMAGE}"):
             image = parse_name(_text(relative))
             for key in image.keys:
                 exact = key in (image.stem, image.case)
