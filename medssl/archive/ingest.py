@@ -16,13 +16,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from medssl.archive.cases import Cases, read_cases
+from medssl.archive.cases import Cases
 from medssl.archive.config import IngestConfig
-from medssl.archive.discover import Archive, Discovery, discover
+from medssl.archive.discover import Discovery, discover
 from medssl.archive.find import FileKind, Found
 from medssl.archive.identity import Key, default_key_file, load_key
 from medssl.archive.journal import Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
+from medssl.archive.look import Archive, look
 from medssl.archive.plan import Plan, Planner
 from medssl.archive.pool import Failure, Item, Pool, Result
 from medssl.archive.summary import IngestResult, RunCounts, summarise
@@ -32,10 +33,10 @@ from medssl.archive.worker import (
     UnitResult,
     ingest_unit,
     is_label_map,
-    read_headers,
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
+from medssl.report.quality import write_quality
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
@@ -45,7 +46,7 @@ _RETRY = "retry"  # the signature of a unit whose reading broke down: the next r
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
-    """Take an archive into a store, or what is new of it.
+    """Take an archive into a store, or what is new of it; write `quality.html` if that changed.
 
     Raises:
         ConfigError: the archive is missing or holds no scan, a path is where it must not be, or
@@ -58,7 +59,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     began = time.monotonic()
     key = load_key(config.key_file or default_key_file())
     _check_places(config)
-    cases = (read_cases(config.cases) if config.cases else Cases()).tagged(key)
+    cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
     if _holds_something(config.store):
@@ -66,13 +67,14 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         journal = Journal(config.store)
     try:
         archive = Archive(config.archive, key)
-        found = discover(archive, journal, partial(_pool, config, read_headers), progress)
+        found = discover(archive, journal, partial(_pool, config, partial(look, archive)), progress)
         _check_scans(config, found)
         if journal is None:
             create_store(config.store, key.key_id, _policy(config))
             journal = Journal(config.store)
         counts = _Run(config, key, cases, journal, found, progress).run()
         finished = True
+        write_quality(config.store, counts.seen(), progress)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
@@ -81,6 +83,14 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         if journal is not None:
             journal.close(finished)
     return summarise(config.store, counts, cases, time.monotonic() - began)
+
+
+def _cases(config: IngestConfig) -> Cases:
+    if config.cases is None:
+        return Cases()
+    from medssl.archive.cases_table import read_cases  # loads pandas
+
+    return read_cases(config.cases)
 
 
 def num_workers(config: IngestConfig) -> int:
@@ -141,8 +151,8 @@ class _Run:
         self.progress.finish()
 
     def _batches(self, planner: Planner, plan: Plan) -> Iterator[Sequence[Unit]]:
-        for planned in plan.dicom_units:
-            yield [planner.dicom_unit(self.found.catalogue, planned)]
+        for unit in planner.dicom_units(self.found.catalogue):
+            yield [unit]
         num_units = len(plan.nifti_units)
         at_once = max(1, min(_NIFTI_AT_ONCE, num_units // (2 * num_workers(self.config))))
         yield from _in_batches(plan.nifti_units, at_once)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
@@ -20,12 +19,13 @@ from medssl.archive.identities import bids_subject
 from medssl.archive.identity import Key
 from medssl.archive.journal import FileRecord, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
+from medssl.archive.lost import LostFiles
 from medssl.archive.pairing import Pairing
 from medssl.archive.reasons import Reason
 from medssl.archive.spool import Spool
 from medssl.archive.worker import Unit, UnitResult
 
-_FORMAT = "1"  # of what the readers give: raise it, and every unit is read again
+_FORMAT = "3"  # of what the readers give: raise it, and every unit is read again
 _LABEL_MAP = {True: "label map", False: "image"}
 
 
@@ -34,14 +34,14 @@ class Plan:
     """What to do: series and NIfTI units to read, rows that need no reading, units to drop."""
 
     nifti_units: Spool[Unit] = field(default_factory=Spool)
-    dicom_units: list[tuple[str, str, Case | None]] = field(default_factory=list)
+    num_dicom_units: int = 0
     settled: Spool[UnitResult] = field(default_factory=Spool)
     outdated: list[str] = field(default_factory=list)
     unchanged: int = 0
 
     @property
     def num_units(self) -> int:
-        return len(self.nifti_units) + len(self.dicom_units)
+        return len(self.nifti_units) + self.num_dicom_units
 
     def close(self) -> None:
         self.nifti_units.close()
@@ -60,12 +60,11 @@ class Planner:
     judge_label_maps: Callable[[Iterator[Found]], Iterator[tuple[Found, bool]]]
     plan: Plan = field(default_factory=Plan)
     _gone: set[str] = field(default_factory=set)
+    _lost: LostFiles = field(default_factory=LostFiles)
 
     def build(self, catalogue: Catalogue) -> Plan:
-        for kind in FileKind:
-            for entry in catalogue.of_kind(kind):
-                if entry.fresh and entry.old_unit and entry.old_unit != entry.unit_key:
-                    self._gone.add(entry.old_unit)
+        self._gone.update(catalogue.left_units())
+        self._lost.find(catalogue)
         self._plan_refused(catalogue)
         self._plan_nifti(catalogue)
         self._plan_dicom(catalogue)
@@ -73,36 +72,38 @@ class Planner:
         self.plan.outdated += stale
         return self.plan
 
-    def dicom_unit(self, catalogue: Catalogue, planned: tuple[str, str, Case | None]) -> Unit:
-        """A planned series with its files and the headers that were read."""
-        unit_key, signature, case = planned
-        entries = catalogue.of_unit(unit_key)
-        return Unit(
-            unit_key,
-            signature,
-            source_key=unit_key,
-            files=tuple(e.found for e in entries),
-            headers=tuple(e.header for e in entries if e.header is not None),
-            dicom=True,
-            case=case,
-        )
+    def dicom_units(self, catalogue: Catalogue) -> Iterator[Unit]:
+        """The planned series with their files and the headers that were read."""
+        for unit_key, signature in catalogue.planned():
+            entries = catalogue.of_unit(unit_key)
+            first = min(entry.found.relative for entry in entries)
+            yield Unit(
+                unit_key,
+                signature,
+                source_key=unit_key,
+                files=tuple(e.found for e in entries),
+                headers=tuple(e.header for e in entries),
+                dicom=True,
+                case=self._case_of_series(entries[-1].tags, first),
+                lost=tuple(self._lost.of_unit(unit_key)[0]),
+            )
 
     def records(self, catalogue: Catalogue) -> Iterator[FileRecord]:
         """What the journal is to remember of the files of this walk; faults are tried again."""
-        for kind in FileKind:
-            for entry in catalogue.of_kind(kind):
-                failed = bool(entry.reason) and Reason[entry.reason].group == "failed"
-                if entry.fresh:
-                    stamp = "" if failed else entry.found.stamp
-                    yield FileRecord(
-                        entry.file_key, stamp, kind.value, entry.reason, entry.unit_key, entry.tags
-                    )
+        for entry in catalogue.fresh():
+            failed = bool(entry.reason) and Reason[entry.reason].group == "failed"
+            yield FileRecord(
+                entry.file_key,
+                "" if failed else entry.found.stamp,
+                entry.kind.value,
+                entry.reason,
+                entry.unit_key,
+                entry.tags,
+            )
 
     # --- each kind ------------------------------------------------------------------------------
 
     def _plan_refused(self, catalogue: Catalogue) -> None:
-        for kind in (FileKind.SIDE, FileKind.PAIR_DATA):
-            self._gone.update(e.old_unit for e in catalogue.of_kind(kind) if e.old_unit)
         for entry in catalogue.of_kind(FileKind.REFUSED):
             signature = self._sign("refused", entry.found.stamp, entry.reason)
             if self._is_new(entry.unit_key, signature):
@@ -172,24 +173,24 @@ class Planner:
             )
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
-        for unit_key, group in groupby(catalogue.of_kind(FileKind.DICOM), key=lambda e: e.unit_key):
-            fields: list[str] = []
-            tags, first = "", ""
-            for entry in group:
-                fields += (entry.file_key, entry.found.stamp)
-                tags = entry.tags
-                first = min(first or entry.found.relative, entry.found.relative)
-            series, _, patient = tags.partition(" ")
-            case = self.cases.for_series(series, patient, first)
+        for unit_key, files in catalogue.dicom_units():
+            case = self._case_of_series(files[-1][3], min(name for _, _, name, _ in files))
+            fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
+            fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
-                self.plan.dicom_units.append((unit_key, signature, case))
+                catalogue.plan(unit_key, signature)
+                self.plan.num_dicom_units += 1
+
+    def _case_of_series(self, tags: str, first_file: str) -> Case | None:
+        series, _, patient = tags.partition(" ")
+        return self.cases.for_series(series, patient, first_file)
 
     def _judge(self, catalogue: Catalogue, pairing: Pairing) -> None:
         """Look at the voxels of files that may be label maps by their names, once for all runs."""
         unknown = (e.found for _, e in self._candidates(catalogue, pairing) if not e.tags)
         for found, is_map in self.judge_label_maps(unknown):
-            catalogue.tag(_entry(catalogue, found.relative).file_key, _LABEL_MAP[is_map])
+            catalogue.tag(found.relative, _LABEL_MAP[is_map])
 
     def _candidates(self, catalogue: Catalogue, pairing: Pairing) -> Iterator[tuple[str, Entry]]:
         """Files that may be label maps by their names, and of which no row says an image."""

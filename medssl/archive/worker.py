@@ -8,35 +8,35 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from medssl.archive.bids import bids_contrast
 from medssl.archive.cases import Case
 from medssl.archive.config import IngestConfig
+from medssl.archive.dates import study_day
 from medssl.archive.find import Found, stamp_of
 from medssl.archive.identities import Identity, identify
 from medssl.archive.identity import Key
 from medssl.archive.journal import UnitRows
+from medssl.archive.judge import judge_values
 from medssl.archive.labels import Mask, fit_mask, read_mask
 from medssl.archive.linkage import LinkageRow
+from medssl.archive.lost import LostFile, still_lost
 from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read_nifti
 from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
-from medssl.store.describe import sub_grid
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Array
 
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
-
-_HU_LIMITS = (-4096.0, 32767.0)  # the 1st and 99th percentile of a CT lie within
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,12 @@ class Unit:
     source_key: str
     files: tuple[Found, ...]
     dicom: bool = False
-    headers: tuple[Header, ...] = ()  # of the DICOM files that are new
+    headers: tuple[bytes | None, ...] = ()  # of the DICOM files, where they were read just now
     subject: tuple[str, str] | None = None  # BIDS: folder of the data set, subject
     case: Case | None = None
     label: Found | None = None
     label_key: str = ""
+    lost: tuple[LostFile, ...] = ()  # damaged files that may belong to a series
     notes: tuple[Reason, ...] = ()  # on its labels, known from names
 
 
@@ -73,17 +74,6 @@ class UnitResult:
     linkage: list[LinkageRow] = field(default_factory=list)
     failed: bool = False
     masked_voxels: int = 0
-
-
-def read_headers(found: Found) -> Header | Rejection:
-    """The header of one DICOM file, or why there is none."""
-    from medssl.archive.dicom import Unreadable, read_header
-
-    try:
-        return read_header(found.path)
-    except Unreadable as fault:
-        source = Source((found.path,), None, "", found.relative)
-        return Rejection(source, "file", fault.reason, fault.detail)
 
 
 def is_label_map(max_voxels: int, found: Found) -> bool:
@@ -107,7 +97,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     for item in judged:
         identity = identify(context.key, context.config, unit, item.source)
         if isinstance(item, Scan):
-            item = _judge_values(_stated(item, context.config, unit.case))
+            item = judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
             _add_rejection(result, unit, item, identity)
             continue
@@ -131,38 +121,37 @@ def _read(context: Context, unit: Unit) -> list[Judged]:
     if not unit.dicom:
         found = unit.files[0]
         return read_nifti(found.path, found.relative, context.config.max_voxels)
-    from medssl.archive.dicom import group_by_series, read_series
+    from medssl.archive.dicom import (
+        Policy,
+        Unreadable,
+        group_by_series,
+        read_header,
+        read_series,
+    )
 
-    known = {header.path for header in unit.headers}
-    answers = [read_headers(found) for found in unit.files if found.path not in known]
-    refused: list[Judged] = [answer for answer in answers if isinstance(answer, Rejection)]
-    headers = [*unit.headers, *(a for a in answers if not isinstance(a, Rejection))]
+    headers: list[Header] = []
+    refused: list[Judged] = []
+    for found, packed in zip(unit.files, unit.headers, strict=True):
+        try:
+            header = pickle.loads(packed) if packed is not None else read_header(found.path)
+            headers.append(header)
+        except Unreadable as fault:
+            source = Source((found.path,), None, "", found.relative)
+            refused.append(Rejection(source, "file", fault.reason, fault.detail))
+    policy = Policy(context.config.irregular_spacing, context.config.max_voxels)
+    lost = still_lost(unit.lost, headers, context.key)
     groups = group_by_series(headers)
-    return refused + [item for group in groups for item in read_series(group)]
+    return refused + [item for group in groups for item in read_series(group, policy, lost)]
 
 
 def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
-    """The scan with the modality and units that were stated for a format that has none."""
+    """A NIfTI with what is stated of it elsewhere: by the cases, the settings or its BIDS name."""
     if scan.source_format == "NIFTI":
         stated = case or Case()
         modality: Any = stated.modality or config.modality or scan.modality
         units: Any = stated.units or scan.units
-        scan = replace(scan, modality=modality, units=units)
-    return scan
-
-
-def _judge_values(scan: Scan) -> Scan | Rejection:
-    sample = scan.stored[sub_grid(scan.stored.shape)]
-    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(sample)) == 0:
-        extremes = np.array([scan.stored.min(), scan.stored.max()])
-        if np.ptp(scan.rescale.apply(extremes)) == 0:
-            detail = f"stored value {extremes[0]}"
-            return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
-    if scan.units == "HU" and not scan.rescale.by_slice:
-        ends = np.percentile(scan.rescale.apply(sample), [1, 99])
-        if ends.min() < _HU_LIMITS[0] or ends.max() > _HU_LIMITS[1]:
-            detail = f"percentiles 1 and 99: {ends[0]:.0f}, {ends[1]:.0f}"
-            return Rejection(scan.source, "series", Reason.CT_OUT_OF_RANGE, detail)
+        facts = replace(scan.facts, contrast=bids_contrast(scan.source.series))
+        scan = replace(scan, modality=modality, units=units, facts=facts)
     return scan
 
 
@@ -189,7 +178,8 @@ def _add_scan(
 ) -> None:
     uid = identity.volume_uid
     rows = result.store.rows
-    rows["manifest"].append(manifest_row(scan, identity, unit.case))
+    day = study_day(context.key, identity.patient_key, scan.study_date)
+    rows["manifest"].append(manifest_row(scan, identity, unit.case, day))
     for instance_key, sha256 in identity.instances:
         rows["instances"].append(
             {"volume_uid": uid, "instance_key": instance_key, "file_sha256": sha256}

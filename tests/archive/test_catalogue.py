@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ NOT_UTF8 = os.fsdecode(b"caf\xe9.nii")
 
 
 def entry(relative: str, kind: FileKind) -> Entry:
-    found = Found(Path("/archive") / relative, relative, 10, "stamp")
+    found = Found("/archive", relative, 10, "stamp")
     return Entry(f"key {relative!a}", found, kind, unit_key=f"unit {relative!a}", fresh=False)
 
 
@@ -44,7 +43,7 @@ def test_the_voxels_of_a_header_are_found_by_its_name(catalogue: Catalogue) -> N
 
 
 def test_tags_that_are_set_are_to_be_remembered(catalogue: Catalogue) -> None:
-    catalogue.tag("key 'b.nii'", "label map")
+    catalogue.tag("b.nii", "label map")
     tagged = catalogue.by_relative("b.nii")
     assert tagged is not None
     assert (tagged.tags, tagged.fresh) == ("label map", True)

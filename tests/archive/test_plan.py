@@ -58,7 +58,7 @@ class Run:
 
     def _entry(self, name: str) -> Entry:
         kind = FileKind.PAIR_DATA if name.endswith(".img") else FileKind.NIFTI
-        found = Found(Path("/archive") / name, name, 10, "stamp")
+        found = Found("/archive", name, 10, "stamp")
         return Entry(name, found, kind, unit_key=f"unit {name}", tags=self.tags.get(name, ""),
                      fresh=not self.tags)  # fmt: skip
 
