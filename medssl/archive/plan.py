@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
-from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
@@ -76,7 +76,7 @@ class Planner:
         """The planned series with their files and the headers that were read."""
         for unit_key, signature in catalogue.planned():
             entries = catalogue.of_unit(unit_key)
-            first = min(entry.found.relative for entry in entries)
+            case = self._case_of_series([(e.found.relative, e.tags) for e in entries])
             yield Unit(
                 unit_key,
                 signature,
@@ -84,7 +84,7 @@ class Planner:
                 files=tuple(e.found for e in entries),
                 headers=tuple(e.header for e in entries),
                 dicom=True,
-                case=self._case_of_series(entries[-1].tags, first),
+                case=case,
                 lost=tuple(self._lost.of_unit(unit_key)[0]),
             )
 
@@ -174,17 +174,21 @@ class Planner:
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
         for unit_key, files in catalogue.dicom_units():
-            case = self._case_of_series(files[-1][3], min(name for _, _, name, _ in files))
+            case = self._case_of_series([(name, tags) for _, _, name, tags in files])
             fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
             fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
+            if any(_is_label(tags) for _, _, _, tags in files):
+                fields.append(repr(list(self.config.structures.items())))
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
                 catalogue.plan(unit_key, signature)
                 self.plan.num_dicom_units += 1
 
-    def _case_of_series(self, tags: str, first_file: str) -> Case | None:
-        series, _, patient = tags.partition(" ")
-        return self.cases.for_series(series, patient, first_file)
+    def _case_of_series(self, files: list[tuple[str, str]]) -> Case | None:
+        """By (relative, tags) of its files; names of label files count where there is no image."""
+        images = [name for name, tags in files if not _is_label(tags)]
+        series, patient, *_ = f"{files[-1][1]}  ".split(" ")
+        return self.cases.for_series(series, patient, min(images or [name for name, _ in files]))
 
     def _judge(self, catalogue: Catalogue, pairing: Pairing) -> None:
         """Look at the voxels of files that may be label maps by their names, once for all runs."""
@@ -255,6 +259,10 @@ def _voxel_file(catalogue: Catalogue, relative: str) -> list[Entry]:
     base = _pair_name(relative)
     same = [e for e in catalogue.pair_data(base) if _pair_name(e.found.relative) == base]
     return same[-1:]
+
+
+def _is_label(tags: str) -> bool:
+    return tags.endswith(f" {LABEL_TAG}")
 
 
 def _pair_name(relative: str) -> str:
