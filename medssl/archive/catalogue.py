@@ -15,6 +15,7 @@ from typing import Any
 
 from medssl.archive.find import FileKind, Found
 
+LABEL_TAG = "label"  # third of the tags of a DICOM file that is a SEG or RTSTRUCT
 _CACHE_KIB = 32 * 1024
 _AT_ONCE = 1000
 _SCHEMA = """
@@ -32,7 +33,8 @@ _ENTRY = (
 class Entry:
     """A file of the walk and what is known of it.
 
-    `tags` are keyed hashes of series and patient (DICOM), or whether a NIfTI is a label map;
+    `tags` are keyed hashes of series and patient (DICOM; for a label the series that it was drawn
+    on, and LABEL_TAG), or whether a NIfTI is a label map;
     `old_unit` is the unit it belonged to in an earlier run, `fresh` whether it is new or changed,
     `header` a pickled DICOM header.
     """

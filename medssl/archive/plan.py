@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
-from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
@@ -71,7 +71,7 @@ class Planner:
         """The planned series with their files and the headers that were read."""
         for unit_key, signature in catalogue.planned():
             entries = catalogue.of_unit(unit_key)
-            first = min(entry.found.relative for entry in entries)
+            case = self._case_of_series([(e.found.relative, e.tags) for e in entries])
             yield Unit(
                 unit_key,
                 signature,
@@ -79,7 +79,7 @@ class Planner:
                 files=tuple(e.found for e in entries),
                 headers=tuple(e.header for e in entries),
                 dicom=True,
-                case=self._case_of_series(entries[-1].tags, first),
+                case=case,
                 lost=tuple(self._lost.of_unit(unit_key)[0]),
             )
 
@@ -170,17 +170,21 @@ class Planner:
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
         for unit_key, files in catalogue.dicom_units():
-            case = self._case_of_series(files[-1][3], min(name for _, _, name, _ in files))
+            case = self._case_of_series([(name, tags) for _, _, name, tags in files])
             fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
             fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
+            if any(_is_label(tags) for _, _, _, tags in files):
+                fields.append(repr(list(self.config.structures.items())))
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
                 catalogue.plan(unit_key, signature)
                 self.plan.num_dicom_units += 1
 
-    def _case_of_series(self, tags: str, first_file: str) -> Case | None:
-        series, _, patient = tags.partition(" ")
-        return self.cases.for_series(series, patient, first_file)
+    def _case_of_series(self, files: list[tuple[str, str]]) -> Case | None:
+        """By (relative, tags) of its files; names of label files count where there is no image."""
+        images = [name for name, tags in files if not _is_label(tags)]
+        series, patient, *_ = f"{files[-1][1]}  ".split(" ")
+        return self.cases.for_series(series, patient, min(images or [name for name, _ in files]))
 
     def _pairs(self, entries: dict[str, Entry]) -> Pairs:
         by_cases = frozenset(
@@ -237,6 +241,10 @@ class Planner:
     def _sign(self, *fields: str) -> str:
         config = self.config
         return self.key.hmac("signature", _FORMAT, config.site, str(config.max_voxels), *fields)
+
+
+def _is_label(tags: str) -> bool:
+    return tags.endswith(f" {LABEL_TAG}")
 
 
 def _pair_name(relative: str) -> str:

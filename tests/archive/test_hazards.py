@@ -28,16 +28,8 @@ ROWS += [(h.name, LATE) for h in ALL if h.late]
 
 # What is being built beside this test: each entry goes when the code is there.
 _PACKED = "packed files are not yet opened"
-_LABELS = "SEG and RTSTRUCT are not yet labels"
 NOT_YET = {
     **{(h.name, setting): _PACKED for h in HAZARDS["packed files"] for setting, _ in h.under},
-    ("gzip", ""): _PACKED,
-    **{
-        (h.name, setting): _LABELS
-        for h in HAZARDS["labels"]
-        for setting in ("", *(s for s, _ in h.under))
-        if h.name.startswith(("segmentation", "structure-set"))
-    },
 }
 
 # Ends that a folder of files cannot bring about by itself.
