@@ -12,8 +12,8 @@ from medssl.archive.cases import patient_tag, series_tag
 from medssl.archive.catalogue import LABEL_TAG
 from medssl.archive.find import FileKind, Found, sniff
 from medssl.archive.identity import Key
-from medssl.archive.lost import tags_in_bytes
 from medssl.archive.reasons import Reason
+from medssl.archive.uids_in_bytes import tags_in_bytes
 
 
 @dataclass(frozen=True)

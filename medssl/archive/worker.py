@@ -28,11 +28,12 @@ from medssl.archive.label_objects import Labelled, Refusal, Target, label_volume
 from medssl.archive.label_rows import mask_link, mask_row, refusal_link, refusal_row
 from medssl.archive.labels import Mask, fit_mask, read_mask
 from medssl.archive.linkage import LinkageRow
-from medssl.archive.lost import LostFile, still_lost
+from medssl.archive.lost import LostFile
 from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read_nifti
 from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.archive.whole import still_lost
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Array

@@ -17,7 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from medssl.archive.config import IngestConfig
 from medssl.archive.identity import Key
 from medssl.archive.ingest import ingest
-from medssl.archive.lost import may_be_slices, tags_in_bytes
+from medssl.archive.uids_in_bytes import tags_in_bytes
+from medssl.archive.whole import may_be_slices
 from medssl.store.store import Store, open_store
 
 Take = Callable[..., Store]
@@ -225,9 +226,9 @@ def test_where_the_names_say_nothing_nothing_is_guessed(archive: Path, take: Tak
 def test_of_two_series_with_names_of_their_own_the_damaged_name_picks_one(
     archive: Path, take: Take
 ) -> None:
-    files = write_series(archive, "1.2.3", "S1_{}.dcm")
+    write_series(archive, "1.2.3", "S1_{}.dcm")
     write_series(archive, "1.2.4", "S2_{}.dcm")
-    files[9].write_bytes(b"")
+    (archive / "S1_20.dcm").write_bytes(b"")
     assert ends(take()) == [BESIDE, "taken"]
 
 
@@ -253,6 +254,10 @@ def test_a_number_within_the_run_of_slices_or_before_the_first_is_none_of_them()
     assert count("IM0014.dcm", together) == 1
     assert count("IM0010.dcm", stack((11, 12, 13), first=2)) == 1
     assert count("XX0010.dcm", together) == 1
+    constant = stack((11, 12, 13))
+    for header in constant:
+        header.instance_number = 1
+    assert count("IM0010.dcm", constant) == 1
     together[1].instance_number = None
     assert count("IM0010.dcm", together) == 1
 
