@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from medssl.archive.cases import Cases, read_cases
+from medssl.archive.cases import Cases
 from medssl.archive.config import IngestConfig
 from medssl.archive.discover import Discovery, discover
 from medssl.archive.find import FileKind, Found
@@ -35,6 +35,7 @@ from medssl.archive.worker import (
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
+from medssl.report.quality import write_quality
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
@@ -44,7 +45,7 @@ _RETRY = "retry"  # the signature of a unit whose reading broke down: the next r
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
-    """Take an archive into a store, or what is new of it.
+    """Take an archive into a store, or what is new of it; write `quality.html` if that changed.
 
     Raises:
         ConfigError: the archive is missing or holds no scan, a path is where it must not be, or
@@ -57,7 +58,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     began = time.monotonic()
     key = load_key(config.key_file or default_key_file())
     _check_places(config)
-    cases = (read_cases(config.cases) if config.cases else Cases()).tagged(key)
+    cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
     if _holds_something(config.store):
@@ -72,6 +73,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
             journal = Journal(config.store)
         counts = _Run(config, key, cases, journal, found, progress).run()
         finished = True
+        write_quality(config.store, counts.seen(), progress)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
@@ -80,6 +82,14 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         if journal is not None:
             journal.close(finished)
     return summarise(config.store, counts, cases, time.monotonic() - began)
+
+
+def _cases(config: IngestConfig) -> Cases:
+    if config.cases is None:
+        return Cases()
+    from medssl.archive.cases_table import read_cases  # loads pandas
+
+    return read_cases(config.cases)
 
 
 def num_workers(config: IngestConfig) -> int:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
-from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
+from medssl.archive.catalogue import Catalogue, Entry, is_label
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
 from medssl.archive.identity import Key
 from medssl.archive.journal import FileRecord, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
+from medssl.archive.lost import LostFiles
 from medssl.archive.pairing import Pairs, extended_names, pair_labels, parse_name
 from medssl.archive.reasons import Reason
 from medssl.archive.worker import Unit, UnitResult
@@ -54,9 +55,11 @@ class Planner:
     judge_label_maps: Callable[[list[Found]], dict[str, bool]]
     plan: Plan = field(default_factory=Plan)
     _gone: set[str] = field(default_factory=set)
+    _lost: LostFiles = field(default_factory=LostFiles)
 
     def build(self, catalogue: Catalogue) -> Plan:
         self._gone.update(catalogue.left_units())
+        self._lost.find(catalogue)
         self._plan_refused(catalogue)
         self._plan_nifti(catalogue)
         self._plan_dicom(catalogue)
@@ -77,6 +80,7 @@ class Planner:
                 headers=tuple(e.header for e in entries),
                 dicom=True,
                 case=case,
+                lost=tuple(self._lost.of_unit(unit_key)[0]),
             )
 
     def records(self, catalogue: Catalogue) -> Iterator[FileRecord]:
@@ -168,7 +172,8 @@ class Planner:
         for unit_key, files in catalogue.dicom_units():
             case = self._case_of_series([(name, tags) for _, _, name, tags in files])
             fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
-            if any(_is_label(tags) for _, _, _, tags in files):
+            fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
+            if any(is_label(tags) for _, _, _, tags in files):
                 fields.append(repr(list(self.config.structures.items())))
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
@@ -177,7 +182,7 @@ class Planner:
 
     def _case_of_series(self, files: list[tuple[str, str]]) -> Case | None:
         """By (relative, tags) of its files; names of label files count where there is no image."""
-        images = [name for name, tags in files if not _is_label(tags)]
+        images = [name for name, tags in files if not is_label(tags)]
         series, patient, *_ = f"{files[-1][1]}  ".split(" ")
         return self.cases.for_series(series, patient, min(images or [name for name, _ in files]))
 
@@ -236,10 +241,6 @@ class Planner:
     def _sign(self, *fields: str) -> str:
         config = self.config
         return self.key.hmac("signature", _FORMAT, config.site, str(config.max_voxels), *fields)
-
-
-def _is_label(tags: str) -> bool:
-    return tags.endswith(f" {LABEL_TAG}")
 
 
 def _pair_name(relative: str) -> str:

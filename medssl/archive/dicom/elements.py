@@ -30,14 +30,15 @@ _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(\.\d{1,6})?")
 
 
 @cache
-def _tag(key: Key) -> BaseTag:
+def tag_of(key: Key) -> BaseTag:
+    """The tag, always the same object: to compare two tags pydicom needs a microsecond."""
     return Tag(key)
 
 
 def raw(ds: Dataset, key: Key) -> Any:
     """The value of an element, or None; a value that cannot be parsed counts as absent."""
     try:
-        tag = _tag(key)
+        tag = tag_of(key)
         return ds[tag].value if tag in ds else None
     except Exception:  # pydicom raises many kinds for a value that its VR does not allow
         return None
@@ -46,7 +47,7 @@ def raw(ds: Dataset, key: Key) -> Any:
 def _item(ds: Dataset, key: Key) -> Any:
     """An element as it is kept, often still bytes; a stand-in where pydicom fails on it."""
     try:
-        return ds.get_item(_tag(key))
+        return ds.get_item(tag_of(key))
     except Exception:  # pydicom converts some at once, and raises many kinds for a damaged one
         return _DAMAGED
 
@@ -126,7 +127,7 @@ def number_or_nan(ds: Dataset, key: Key) -> float | None:
     plain = _plain(ds, key)
     if plain is None:
         try:
-            empty = str(ds[_tag(key)].value).strip() in ("", "None")
+            empty = str(ds[tag_of(key)].value).strip() in ("", "None")
         except Exception:  # pydicom raises many kinds for a value that its VR does not allow
             empty = False
     else:
@@ -168,6 +169,15 @@ def calendar_day(value: str) -> datetime.date | None:
         return datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
+
+
+def study_date(ds: Dataset) -> str:
+    """The day of the study, else of the series or the acquisition, as DA; empty where none is."""
+    for key in ("StudyDate", "SeriesDate", "AcquisitionDate"):
+        day = calendar_day(text(ds, key))
+        if day is not None:
+            return f"{day:%Y%m%d}" if day.year >= 1000 else ""
+    return ""
 
 
 def moment(ds: Dataset, key: Key) -> float | None:

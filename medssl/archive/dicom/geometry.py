@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,8 @@ class Stack:
     affine: Affine
 
 
-def check_orientation(orientation: Sequence[float]) -> None:
+@lru_cache
+def check_orientation(orientation: tuple[float, ...]) -> None:
     """Raise Misplaced unless the cosines are two perpendicular unit vectors."""
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     faults = np.abs([np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column])
@@ -92,13 +94,20 @@ def stack(positions: Points, orientation: Sequence[float], spacing: Sequence[flo
     centred = index - index.mean()
     step = centred @ placed / (centred @ centred)
     first = placed.mean(axis=0) - step * index.mean()
+    return Stack(order.tolist(), affine_of_plane(first, step, orientation, spacing))
+
+
+def affine_of_plane(
+    first: Points, step: Points, orientation: Sequence[float], spacing: Sequence[float]
+) -> Affine:
+    """(slice, row, column) to RAS mm, by the first slice's place and the step to the next, LPS."""
     affine = np.eye(4)
     affine[:3, 0] = step
     affine[:3, 1] = np.array(orientation[3:]) * spacing[0]
     affine[:3, 2] = np.array(orientation[:3]) * spacing[1]
     affine[:3, 3] = first
     affine[:3] = _LPS_TO_RAS @ affine[:3]
-    return Stack(order.tolist(), affine)
+    return affine
 
 
 def _check_steps(placed: Points, along: npt.NDArray[np.float64]) -> None:
