@@ -282,12 +282,13 @@ def test_contours_are_not_drawn_on_slices_that_were_made_by_resampling(
     assert (result.masks, result.rejected) == (0, {"LABEL_OFF_SLICE": 1})
 
 
-def test_a_damaged_label_beside_others_is_no_lost_slice(
+def test_a_label_among_the_slices_hides_no_lost_slice(
     tmp_path: Path, series: Any, take: Any, write_structure_set: Write
 ) -> None:
-    folder = tmp_path / "archive" / "labels"
-    for name in ("rs1", "rs2"):
-        write_structure_set(folder / name, series.slices, {name: [square(3, 2, 6)]})
-    (folder / "rs3").write_bytes((folder / "rs2").read_bytes()[:200])
-    result = take(structures={"rs*": 1})
-    assert (result.num_volumes, result.masks) == (1, 1)
+    images = tmp_path / "archive" / "images"
+    rois = {"GTV": [square(3, 2, 6)]}
+    write_structure_set(images / "050_10", series.slices, rois, series=["1.2.3"])
+    (images / "040_8").write_bytes((images / "035_7").read_bytes()[:200])
+    result = take(structures={"gtv": 1})
+    assert result.num_volumes == 0
+    assert {"MISSING_SLICE", "LABEL_WITHOUT_IMAGE"} <= set(result.rejected)
