@@ -132,6 +132,7 @@ def _read_frames(stream: BinaryIO, pixels: PixelFormat) -> Array:
     if pixels.transfer_syntax in _NATIVE:
         return _native(stream, pixels, length, vr)
     if length != _UNDEFINED:
+        _decoder_of(pixels)  # an encoding that nobody knows is told as such
         raise Unreadable(Reason.PIXEL_DATA_DAMAGED, "compressed, but not in fragments")
     return _compressed(stream, pixels)
 

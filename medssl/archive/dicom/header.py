@@ -103,11 +103,11 @@ class Header:
     declared_slices: int | None = None
     mosaic: Mosaic | None = None
     pet: PetHeader | None = None
-    label: LabelReference | None = None
     padding: Padding | None = None
     notes: tuple[Reason, ...] = ()
     study_date: str = ""  # DA, or empty
     declared_images: int | None = None  # ImagesInAcquisition
+    label: LabelReference | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -205,11 +205,11 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
         declared_slices=elements.integer(ds, "NumberOfSlices") if modality == "PT" else None,
         mosaic=mosaic,
         pet=pet_header(ds) if modality == "PT" else None,
-        label=label_reference(path) if sop_class in LABEL_CLASSES else None,
         padding=padding_of(ds, pixels.bits_stored, pixels.signed) if modality else None,
         notes=ignored_of(ds) if modality else (),
         study_date=elements.study_date(ds),
         declared_images=elements.integer(ds, "ImagesInAcquisition"),
+        label=label_reference(path) if sop_class in LABEL_CLASSES else None,
     )
 
 

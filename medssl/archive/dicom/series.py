@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl.archive.dicom.decode import check_format, decode
+from medssl.archive.dicom.frames import Frame
 from medssl.archive.dicom.geometry import Misplaced, check_orientation
 from medssl.archive.dicom.grouping import (
     Part,
@@ -96,7 +97,25 @@ class _Series:
                         continue
                     self.lost[header.path] = problem
                 images.append(header)
-        return images
+        return self._completed(images)
+
+    def _completed(self, images: list[Header]) -> list[Header]:
+        """Damaged files whose plane is that of no other, with the plane of the others.
+
+        So they are missed in their place and never make a part of their own, which would leave the
+        rest to pass for whole. Where the others are of several kinds, it is not known which volume
+        misses them: they lose their place.
+        """
+        sound = {_plane(h): h for h in images if h.path not in self.lost}
+        if not sound:
+            return images
+        model = next(iter(sound.values()))
+        return [
+            _like(header, model if len(sound) == 1 else None)
+            if header.path in self.lost and len(header.frames) == 1 and _plane(header) not in sound
+            else header
+            for header in images
+        ]
 
     def _instances_once(self, headers: list[Header]) -> tuple[list[Header], set[str], set[str]]:
         """Each SOP instance once; which of them came again, and which came again but different."""
@@ -126,9 +145,7 @@ class _Series:
         for header in headers:
             unfit: dict[Reason, int] = defaultdict(int)
             for frame in header.frames:
-                reason = frame.marker or _unplaced(header, frame.position, frame.orientation)
-                if reason is None and (len(frame.spacing) != 2 or min(frame.spacing) <= 0):
-                    reason = Reason.PIXEL_SPACING_MISSING
+                reason = _unfit(frame)
                 if reason is None:
                     slices.append(Slice(header, frame))
                 else:
@@ -250,11 +267,11 @@ class _Series:
         """Raise Misplaced where a damaged file beside the stack may be a slice of its ends."""
         if not self.damaged.beside or len(ordered[0].header.frames) > 1:
             return
-        files = [one.header.path for one in ordered]
+        stack = [one.header for one in ordered]
         instances = {h.path: h.instance for h in self.headers if h.path not in self.lost}
         if _is_complete(ordered, len(set(instances.values()))):
             return
-        number = may_be_slices(self.damaged.beside, files, instances)
+        number = may_be_slices(self.damaged.beside, stack, instances)
         if number == 1:
             raise Misplaced(Reason.MISSING_SLICE, "1 damaged file beside it may be its slice")
         if number:
@@ -323,19 +340,46 @@ def _source(headers: Sequence[Header], part: str) -> Source:
     )
 
 
+def _plane(header: Header) -> tuple[object, ...]:
+    """What a header says of its plane after its position; a damaged one may say it wrongly."""
+    pixels, frame = header.pixels, header.frames[0] if header.frames else None
+    seen = (frame.spacing, frame.rescale_type) if frame else ()
+    return pixels.rows, pixels.columns, pixels.photometric, *seen
+
+
+def _like(header: Header, model: Header | None) -> Header:
+    """A damaged header with the plane of a sound one; without a place where there is none."""
+    if model is None or not model.frames:
+        return replace(header, frames=())
+    sound = model.frames[0]
+    frame = replace(
+        header.frames[0],
+        spacing=sound.spacing,
+        slope=sound.slope,
+        intercept=sound.intercept,
+        rescale_type=sound.rescale_type,
+        lookup=sound.lookup,
+    )
+    return replace(header, pixels=model.pixels, frames=(frame,))
+
+
 def _is_placed(header: Header) -> bool:
-    return any(frame.position and frame.orientation for frame in header.frames)
+    """Whether a damaged file can be missed in its place, or is marked as no scan at all."""
+    return any(frame.marker or _unfit(frame) is None for frame in header.frames)
 
 
-def _unplaced(
-    header: Header, position: tuple[float, ...], orientation: tuple[float, ...]
-) -> Reason | None:
-    if not position or not orientation:
+def _unfit(frame: Frame) -> Reason | None:
+    """Why a frame can lie in no volume, by its own header."""
+    if frame.marker:
+        return frame.marker
+    if not frame.position or not frame.orientation:
         return Reason.POSITION_MISSING
     try:
-        check_orientation(orientation)
+        check_orientation(frame.orientation)
     except Misplaced as problem:
         return problem.reason
+    if len(frame.spacing) != 2 or min(frame.spacing) <= 0:
+        return Reason.PIXEL_SPACING_MISSING
     return None
 
 

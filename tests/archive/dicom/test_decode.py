@@ -18,6 +18,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2K as HTJ2KAny
 from pydicom.uid import (
     JPEG2000,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
@@ -224,6 +225,15 @@ def test_native_encodings(
     found = decode(read_header(series.write(syntax)[0])).frames
     np.testing.assert_array_equal(found[0], pixels)
     assert found.dtype == pixels.dtype
+
+
+def test_private_transfer_syntax_is_called_unknown(make_series: MakeSeries) -> None:
+    path = Path(make_series(num=1).write()[0])
+    known = ExplicitVRLittleEndian.encode() + b"\0"
+    path.write_bytes(path.read_bytes().replace(known, b"1.2.752.24.3.7.7".ljust(20, b"\0"), 1))
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is Reason.TRANSFER_SYNTAX_UNKNOWN
 
 
 @pytest.mark.parametrize("cut", [30, 150, 260])

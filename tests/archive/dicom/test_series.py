@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 
 from medssl.archive.dicom import Unreadable, group_by_series, read_header, read_series
@@ -310,6 +312,48 @@ def test_file_cut_off_in_its_header_after_the_series_uid(make_series: MakeSeries
     assert sorted(reasons(series.judge())) == sorted(
         [Reason.MISSING_SLICE, Reason.PIXEL_DATA_MISSING]
     )
+
+
+@pytest.mark.parametrize("at", [0, 4, 7])
+@pytest.mark.parametrize("keyword", ["Rows", "PixelSpacing", "RescaleType", "Columns"])
+def test_file_that_loses_the_end_of_its_header_is_missed_at_its_place(
+    make_series: MakeSeries, at: int, keyword: str
+) -> None:
+    """It never becomes a part of its own, which would leave the others to pass for whole."""
+    series = make_series().set(RescaleType="HU")
+    tag = Tag(keyword)
+    path = series.write()[at]
+    content = path.read_bytes()
+    start = content.index(struct.pack("<HH", tag.group, tag.elem))
+    path.write_bytes(content[:start])
+    assert sorted(reasons(series.judge())) == [Reason.MISSING_SLICE, Reason.PIXEL_DATA_MISSING]
+
+
+def test_damaged_size_is_missed_by_both_volumes_of_other_sizes(make_series: MakeSeries) -> None:
+    series, other = make_series(), make_series()
+    for ds in other.slices:
+        ds.SeriesInstanceUID = series.slices[0].SeriesInstanceUID
+        ds.StudyInstanceUID = series.slices[0].StudyInstanceUID
+        ds.Rows, ds.PixelData = 6, ds.PixelData[:120]
+    series.slices[-1].Rows = 0
+    series.slices += other.slices
+    found = reasons(series.judge())
+    assert sorted(found) == [*[Reason.MISSING_SLICE] * 2, Reason.PIXEL_FORMAT_INVALID]
+
+
+def test_damaged_localizer_costs_no_slice(make_series: MakeSeries) -> None:
+    series = make_series()
+    scout = copy.deepcopy(series.slices[0])
+    scout.SOPInstanceUID = generate_uid()
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    del scout.ImagePositionPatient
+    scout.PixelData = scout.PixelData[:-20]
+    scout.Rows = 0
+    series.slices.append(scout)
+    judged = series.judge()
+    scan = scan_of([j for j in judged if isinstance(j, Scan)])
+    np.testing.assert_array_equal(scan.stored, series.voxels)
+    assert [j.reason for j in judged if isinstance(j, Rejection)] == [Reason.PIXEL_FORMAT_INVALID]
 
 
 def test_file_cut_off_before_its_uids(make_series: MakeSeries) -> None:
