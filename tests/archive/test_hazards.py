@@ -30,7 +30,6 @@ ROWS += [(h.name, LATE) for h in ALL if h.late]
 _PACKED = "packed files are not yet opened"
 NOT_YET = {
     **{(h.name, setting): _PACKED for h in HAZARDS["packed files"] for setting, _ in h.under},
-    ("gzip", ""): _PACKED,
 }
 
 # Ends that a folder of files cannot bring about by itself.

@@ -120,10 +120,15 @@ def test_the_series_is_taken_once_the_damaged_file_is_gone(archive: Path, take: 
 
 
 @pytest.mark.parametrize(
-    "syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2", "IM0099.dcm"),
+        ("1.2.840.10008.1.2.1", "elsewhere"),
+        ("1.2.840.10008.1.2.2", "IM0099.dcm"),
+    ],
 )
 def test_the_uid_in_the_bytes_ties_a_file_to_its_series_wherever_it_lies(
-    archive: Path, take: Take, syntax: str
+    archive: Path, take: Take, syntax: str, name: str
 ) -> None:
     files = write_series(archive / "a", "1.2.3", syntax=syntax)
     write_series(archive / "b", "1.2.4")
@@ -131,7 +136,7 @@ def test_the_uid_in_the_bytes_ties_a_file_to_its_series_wherever_it_lies(
     at = content.index(b"1.2.3.10", 200)
     content[128:132] = b"xxxx"  # no longer DICOM by its first bytes
     content[at : at + 8] = b"\xff" * 8
-    (archive / "b" / "IM0099.dcm").write_bytes(content)
+    (archive / "b" / name).write_bytes(content)
     files[9].unlink()
     assert ends(take()) == [CERTAIN, "taken"]
     assert ends(take()) == [CERTAIN, "taken"]
