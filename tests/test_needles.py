@@ -18,6 +18,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
+from medssl.store.store import open_store
+
 NEEDLES = (
     "Mustermann", "MRN7745123", "19470803", "19991224", "Charite", "Drvonhinten", "ACC-99887",
     "knownalcoholic", "privateremark", "wardseven", "Liegestation", "gtvofhans", "Biographie",
@@ -200,7 +202,6 @@ def test_what_was_searched_is_all_that_a_project_writes(written: tuple[Path, str
         "runs/pre/volumes.parquet", "runs/fine/report.html", "runs/fine/checkpoints",
     ):  # fmt: skip
         assert (work / name).exists(), name
-    manifest = pq.read_table(work / "store/manifest").to_pandas()
-    assert len(manifest) == 11
-    labels = pq.read_table(work / "store/labels").to_pandas()
-    assert (labels["kind"] == "mask").sum() == 10
+    store = open_store(work / "store")
+    assert len(store.manifest) == 11
+    assert len(store.mask_labels()) == 10

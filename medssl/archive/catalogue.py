@@ -188,6 +188,11 @@ class Catalogue:
         self._waiting.clear()
 
 
+def is_label(tags: str) -> bool:
+    """Whether the tags are those of a DICOM label object."""
+    return tags.endswith(f" {LABEL_TAG}")
+
+
 def _blob(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medssl.archive.catalogue import is_label
 from medssl.archive.find import FileKind
 from medssl.archive.numbering import place_of, run_of
 from medssl.archive.reasons import Reason
@@ -102,7 +103,7 @@ class LostFiles:
     def _see_series(self, unit_key: str, files: list[tuple[str, str, str, str]]) -> None:
         tag = files[0][3].partition(" ")[0]
         self._db.execute("INSERT OR IGNORE INTO series VALUES (?, ?)", (tag, unit_key))
-        for place in {place_of(relative) for _, _, relative, _ in files}:
+        for place in {place_of(name) for _, _, name, tags in files if not is_label(tags)}:
             self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (place, unit_key))
         runs = [run_of(relative) for _, _, relative, _ in files]
         there = {run for run in {run for run, _ in runs} if self._holds_damaged(run)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
-from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
+from medssl.archive.catalogue import Catalogue, Entry, is_label
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
@@ -177,7 +177,7 @@ class Planner:
             case = self._case_of_series([(name, tags) for _, _, name, tags in files])
             fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
             fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
-            if any(_is_label(tags) for _, _, _, tags in files):
+            if any(is_label(tags) for _, _, _, tags in files):
                 fields.append(repr(list(self.config.structures.items())))
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
@@ -186,7 +186,7 @@ class Planner:
 
     def _case_of_series(self, files: list[tuple[str, str]]) -> Case | None:
         """By (relative, tags) of its files; names of label files count where there is no image."""
-        images = [name for name, tags in files if not _is_label(tags)]
+        images = [name for name, tags in files if not is_label(tags)]
         series, patient, *_ = f"{files[-1][1]}  ".split(" ")
         return self.cases.for_series(series, patient, min(images or [name for name, _ in files]))
 
@@ -259,10 +259,6 @@ def _voxel_file(catalogue: Catalogue, relative: str) -> list[Entry]:
     base = _pair_name(relative)
     same = [e for e in catalogue.pair_data(base) if _pair_name(e.found.relative) == base]
     return same[-1:]
-
-
-def _is_label(tags: str) -> bool:
-    return tags.endswith(f" {LABEL_TAG}")
 
 
 def _pair_name(relative: str) -> str:

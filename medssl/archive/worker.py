@@ -151,9 +151,8 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
     labels = [header for header in headers if header.label is not None]
     images = [header for header in headers if header.label is None]
     policy = Policy(context.config.irregular_spacing, context.config.max_voxels)
-    lost = still_lost(unit.lost, headers, context.key)
-    groups = group_by_series(images)
-    judged = [item for group in groups for item in read_series(group, policy, lost)]
+    lost = still_lost(unit.lost, images, context.key)
+    judged = [j for group in group_by_series(images) for j in read_series(group, policy, lost)]
     return refused + judged, labels, images
 
 
