@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -26,7 +27,9 @@ from medssl.archive.linkage import Linkage, LinkageRow
 from medssl.archive.look import Archive, look
 from medssl.archive.plan import Plan, Planner
 from medssl.archive.pool import Failure, Item, Pool, Result
+from medssl.archive.scratch import Scratch
 from medssl.archive.summary import IngestResult, RunCounts, summarise
+from medssl.archive.unpack import Packed, Unpacked, unpack
 from medssl.archive.worker import (
     Context,
     Unit,
@@ -42,6 +45,7 @@ from medssl.store.writer import create_store
 _NIFTI_AT_ONCE = 8
 _COMMIT_UNITS = 2000
 _COMMIT_EVERY_S = 10.0
+_SLOWEST_UNPACKING = 2**20  # packed bytes a second: xz on a slow core, or a slow network disk
 _RETRY = "retry"  # the signature of a unit whose reading broke down: the next run tries again
 
 
@@ -49,8 +53,8 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     """Take an archive into a store, or what is new of it; write `quality.html` if that changed.
 
     Raises:
-        ConfigError: the archive is missing or holds no scan, a path is where it must not be, or
-            the cases file has faults.
+        ConfigError: the archive is missing or holds no scan, a path is where it must not be, the
+            scratch folder cannot be had, or the cases file has faults.
         KeyFileError: there is no usable key.
         StoreError: the store is of another key or version, or in use.
         CodecError: a decoder is not installed.
@@ -62,12 +66,17 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
+    held = ExitStack()
     if _holds_something(config.store):
         create_store(config.store, key.key_id, _policy(config))
         journal = Journal(config.store)
     try:
         archive = Archive(config.archive, key)
-        found = discover(archive, journal, partial(_pool, config, partial(look, archive)), progress)
+        scratch = _scratch(config, archive)
+        if scratch is not None:
+            held.enter_context(scratch)
+        lookers = partial(_pool, config, partial(look, archive))
+        found = discover(archive, journal, lookers, progress, scratch)
         _check_scans(config, found)
         if journal is None:
             create_store(config.store, key.key_id, _policy(config))
@@ -80,6 +89,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
     finally:
+        held.close()
         if journal is not None:
             journal.close(finished)
     return summarise(config.store, counts, cases, time.monotonic() - began)
@@ -194,7 +204,7 @@ class _Run:
                 "n_files": len(unit.files),
             }
         )
-        source = str(unit.files[0].path)
+        source = unit.files[0].source
         result.linkage.append(
             LinkageRow(
                 unit.unit_key,
@@ -245,6 +255,19 @@ def _pool(config: IngestConfig, function: Callable[[Item], Result]) -> Pool[Item
     )
 
 
+def _scratch(config: IngestConfig, archive: Archive) -> Scratch | None:
+    """The folder for packed files, where they are to be opened."""
+    if config.unpack is None:
+        return None
+
+    def pool(largest_bytes: int) -> Pool[Packed, Unpacked]:
+        limit_s = config.time_limit_s + largest_bytes / _SLOWEST_UNPACKING
+        memory = int(config.max_memory_gb * 2**30)
+        return Pool(unpack, num_workers(config), memory, limit_s)
+
+    return Scratch(config.unpack, archive, pool)
+
+
 def _policy(config: IngestConfig) -> dict[str, object]:
     """The settings under which a store was begun; no path of the archive."""
     return {"use_issuer": config.use_issuer, "max_voxels": config.max_voxels}
@@ -259,6 +282,12 @@ def _check_places(config: IngestConfig) -> None:
             f"the store {config.store} and the archive lie one inside the other; choose another "
             "--out"
         )
+    scratch = config.unpack.resolve() if config.unpack else None
+    for place, what in ((archive, "archive"), (store, "store")):
+        if scratch is not None and (_within(scratch, place) or _within(place, scratch)):
+            raise ConfigError(
+                f"{config.unpack} and the {what} lie one inside the other; choose another --unpack"
+            )
     key_file = config.key_file or default_key_file()
     for path, what in ((config.linkage, "linkage file"), (key_file, "key file")):
         if path is not None and _within(path.resolve(), store):

@@ -156,6 +156,7 @@ class Planner:
             *((label.file_key, label.found.stamp) if label else ("", "")),
             repr(case),
             *notes,
+            *(subject if subject and entry.found.packed else ()),  # the names of others decide it
         )
         if self._is_new(entry.unit_key, signature):
             self.plan.nifti_units.append(
@@ -174,10 +175,10 @@ class Planner:
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
         for unit_key, files in catalogue.dicom_units():
-            case = self._case_of_series([(name, tags) for _, _, name, tags in files])
-            fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
+            case = self._case_of_series([(name, tags) for _, _, name, tags, _ in files])
+            fields = [text for key, stamp, *_ in files for text in (key, stamp)]
             fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
-            if any(is_label(tags) for _, _, _, tags in files):
+            if any(is_label(tags) for _, _, _, tags, _ in files):
                 fields.append(repr(list(self.config.structures.items())))
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
@@ -230,7 +231,7 @@ class Planner:
         result.linkage.append(
             LinkageRow(
                 unit_key=entry.unit_key,
-                source=str(entry.found.path),
+                source=entry.found.source,
                 source_key=source_key,
                 outcome="REJECTED",
                 reason_code=reason.value,

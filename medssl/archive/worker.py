@@ -130,7 +130,7 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
     """Judged scans; of a DICOM unit also the headers of its label files and of all others."""
     if not unit.dicom:
         found = unit.files[0]
-        return read_nifti(found.path, found.relative, context.config.max_voxels), [], []
+        return read_nifti(found.path, found.place, context.config.max_voxels), [], []
     from medssl.archive.dicom import (
         Policy,
         Unreadable,
@@ -146,7 +146,7 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
             header = pickle.loads(packed) if packed is not None else read_header(found.path)
             headers.append(header)
         except Unreadable as fault:
-            source = Source((found.path,), None, "", found.relative)
+            source = Source((found.path,), None, "", found.place)
             refused.append(Rejection(source, "file", fault.reason, fault.detail))
     labels = [header for header in headers if header.label is not None]
     images = [header for header in headers if header.label is None]
@@ -242,7 +242,7 @@ def _add_mask(
         return fault
     assert unit.label is not None
     _keep_mask(context, identity, fitted, corrections, result)
-    link = mask_link(unit.unit_key, unit.label.path, unit.label_key, corrections, identity)
+    link = mask_link(unit.unit_key, unit.label.source, unit.label_key, corrections, identity)
     result.linkage.append(link)
     return None
 
@@ -274,18 +274,23 @@ def _add_labelled(
         source = Source((label.path,), label.patient, label.study, label.series, part)
         return identify(context.key, context.config, unit, source)
 
+    shown = {found.path: found.source for found in unit.files}
     for at, found in labelled.maps.items():
         volume = taken[at][1]
         _keep_mask(context, volume, found.mask, found.corrections, result)
         result.linkage += [
-            mask_link(unit.unit_key, x.path, identity_of(x).source_key, found.corrections, volume)
+            mask_link(
+                unit.unit_key, shown[x.path], identity_of(x).source_key, found.corrections, volume
+            )
             for x in found.sources
         ]
     for refusal in labelled.refused:
         identity = identity_of(refusal.label)
         result.failed |= refusal.reason.group == "failed"
         result.store.rows["rejected"].append(refusal_row(refusal, identity.source_key))
-        result.linkage.append(refusal_link(unit.unit_key, refusal, identity))
+        result.linkage.append(
+            refusal_link(unit.unit_key, shown[refusal.label.path], refusal, identity)
+        )
 
 
 def _add_rejection(
@@ -322,7 +327,7 @@ def _add_label_note(
     result.linkage.append(
         LinkageRow(
             unit_key=result.store.unit_key,
-            source=str(found.path),
+            source=found.source,
             source_key=source_key,
             outcome="REJECTED",
             reason_code=reason.value,
@@ -334,11 +339,12 @@ def _linkage_row(
     unit: Unit, source: Source, identity: Identity, outcome: str, codes: str
 ) -> LinkageRow:
     patient_id, issuer = source.patient or ("", "")
-    paths: Sequence[Path] = source.files
-    place = paths[0] if len(paths) == 1 else Path(os.path.commonpath(paths)) if paths else ""
+    shown = {found.path: found.source for found in unit.files}
+    paths = [shown[path] for path in source.files]
+    place = paths[0] if len(paths) == 1 else os.path.commonpath(paths) if paths else ""
     return LinkageRow(
         unit_key=unit.unit_key,
-        source=str(place),
+        source=place,
         patient_id=patient_id,
         issuer=issuer,
         study_uid=source.study,
@@ -365,6 +371,9 @@ def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
 
 def _changed(found: Found) -> bool:
     try:
-        return stamp_of(os.stat(found.path)) != found.stamp
+        about = os.stat(found.path)
+        if found.packed:  # nobody else writes there; the stamp is that of the packed file
+            return about.st_size != found.size
+        return stamp_of(about) != found.stamp
     except OSError:
         return True
