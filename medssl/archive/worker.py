@@ -340,7 +340,7 @@ def _linkage_row(
 ) -> LinkageRow:
     patient_id, issuer = source.patient or ("", "")
     shown = {found.path: found.source for found in unit.files}
-    paths = [shown[path] for path in source.files]
+    paths = [shown.get(path, str(path)) for path in source.files]
     place = paths[0] if len(paths) == 1 else os.path.commonpath(paths) if paths else ""
     return LinkageRow(
         unit_key=unit.unit_key,
