@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from medssl.archive.cases import patient_tag, series_tag
 from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.cluster import ClusterPool
 from medssl.archive.find import FileKind, Found, WalkCounts, sniff, stamp_of, walk
 from medssl.archive.identity import Key
 from medssl.archive.journal import Journal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from medssl.archive.dicom import Header
 
 _HEADERS_AT_ONCE = 64
-HeaderPool = Pool[Found, "Header | Rejection"]
+HeaderPool = Pool[Found, "Header | Rejection"] | ClusterPool[Found, "Header | Rejection"]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from medssl.archive.cases import Cases, read_cases
+from medssl.archive.cluster import ClusterPool
 from medssl.archive.config import IngestConfig
 from medssl.archive.discover import Archive, Discovery, discover
 from medssl.archive.find import FileKind, Found
@@ -57,6 +58,9 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     began = time.monotonic()
     key = load_key(config.key_file or default_key_file())
     _check_places(config)
+    if config.scheduler is not None:  # the workers stand in folders of their own
+        places = {"archive": config.archive.absolute(), "store": config.store.absolute()}
+        config = config.model_copy(update=places)
     cases = (read_cases(config.cases) if config.cases else Cases()).tagged(key)
     journal: Journal | None = None
     finished = False
@@ -78,7 +82,8 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         raise
     finally:
         if journal is not None:
-            journal.close(finished)
+            # A lost worker of a cluster may leave half a file.
+            journal.close(finished and config.scheduler is None)
     return summarise(config.store, counts, cases, time.monotonic() - began)
 
 
@@ -217,7 +222,18 @@ class _Run:
         )
 
 
-def _pool(config: IngestConfig, function: Callable[[Item], Result]) -> Pool[Item, Result]:
+def _pool(
+    config: IngestConfig, function: Callable[[Item], Result]
+) -> Pool[Item, Result] | ClusterPool[Item, Result]:
+    if config.scheduler is not None:
+        store = next(p for p in (config.store, *config.store.parents) if p.exists())
+        return ClusterPool(
+            function,
+            config.scheduler,
+            [config.archive, store],
+            int(config.max_memory_gb * 2**30),
+            config.time_limit_s,
+        )
     return Pool(
         function,
         num_workers(config),
