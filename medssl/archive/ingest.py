@@ -75,6 +75,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
             create_store(config.store, key.key_id, _policy(config))
             journal = Journal(config.store)
         counts = _Run(config, key, cases, journal, found, progress).run()
+        journal.compact()
         finished = True
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
@@ -134,7 +135,8 @@ class _Run:
 
     def _read(self, planner: Planner, plan: Plan) -> None:
         self.progress.start("reading scans", plan.num_units)
-        context = Context(self.config.store, self.key, self.config)
+        withdrawn = self.journal.withdrawn()
+        context = Context(self.config.store, self.key, self.config, withdrawn)
         with _pool(self.config, partial(ingest_unit, context)) as pool:
             for unit, answer in pool.map(self._batches(planner, plan)):
                 self._keep(answer if isinstance(answer, UnitResult) else self._broken(unit, answer))

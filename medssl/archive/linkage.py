@@ -68,6 +68,17 @@ class Linkage:
         self._insert([astuple(row) for row in rows])
         self._db.execute("COMMIT")
 
+    def remove_patient(self, patient_key: str, patient_id: str, unit_keys: Iterable[str]) -> int:
+        """Take out a patient's rows, and all of these units; how many there were."""
+        before = self._db.total_changes
+        self._db.execute("BEGIN")
+        self._db.execute("DELETE FROM linkage WHERE patient_key = ?", (patient_key,))
+        if patient_id:
+            self._db.execute("DELETE FROM linkage WHERE trim(patient_id) = ?", (patient_id,))
+        self._db.executemany("DELETE FROM linkage WHERE unit_key = ?", ((u,) for u in unit_keys))
+        self._db.execute("COMMIT")
+        return self._db.total_changes - before
+
     def finish(self) -> None:
         """Write the Parquet file whole, mode 0600, and take the working file away."""
         rows = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM linkage ORDER BY rowid")

@@ -47,6 +47,7 @@ class Context:
     root: Path
     key: Key
     config: IngestConfig
+    withdrawn: frozenset[str] = frozenset()  # keys of patients and instances not to be taken
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,15 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     if any(_changed(found) for found in unit.files):
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
     mask, mask_fault = _read_label(context, unit)
-    taken = 0
+    taken = withdrawn = 0
     notes: list[Reason] = []
     for item in judged:
         identity = identify(context.key, context.config, unit, item.source, hashes)
+        if identity.is_among(context.withdrawn):
+            withdrawn += 1
+            item = Rejection(item.source, "series", Reason.PATIENT_WITHDRAWN)
+        else:
+            result.store.patients.add(identity.patient_key)
         if isinstance(item, Scan):
             item = _judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
@@ -119,7 +125,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         _add_scan(context, unit, item, identity, result)
         if mask is not None:
             mask_fault = _add_mask(context, unit, item, identity, mask, result)
-    if unit.label is not None:
+    if unit.label is not None and not withdrawn:
         fault = mask_fault if taken else NiftiFault(Reason.LABEL_WITHOUT_IMAGE)
         if fault is not None:
             _add_label_note(result, unit.label_key, unit.label, fault.reason, fault.detail)

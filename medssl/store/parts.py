@@ -111,13 +111,12 @@ def write_tables(
     return rows
 
 
-def without(
-    root: Path, kind: str, part: str, column: str, values: Sequence[str]
+def rows_without(
+    root: Path, kind: str, part: str, column: str, values: pa.Array
 ) -> Iterator[pa.Table]:
     """The rows of a part whose `column` is none of `values`."""
-    unwanted = pa.array(values, pa.string())
     for table in rows_in_batches(root / kind / f"{part}.parquet", kind):
-        yield table.filter(pc.invert(pc.is_in(table[column], value_set=unwanted)))
+        yield table.filter(pc.invert(pc.is_in(table[column], value_set=values)))
 
 
 def merged(root: Path, kind: str, parts: Sequence[str]) -> Iterator[pa.Table]:
