@@ -241,9 +241,7 @@ class Journal:
                 tags.add(text.partition(" ")[2])
         tagged: set[str] = set()
         for tag in tags - {""}:
-            query = (
-                "SELECT DISTINCT unit_key FROM files WHERE kind = 'dicom' AND tags LIKE '% ' || ?"
-            )
+            query = "SELECT DISTINCT unit_key FROM files WHERE kind = 'dicom' AND tags LIKE ?"
             tagged.update(row[0] for row in self._db.execute(query, (f"% {tag}",)))
         query = "SELECT 1 FROM patients WHERE unit_key = ? AND patient_key != ?"
         others = {u for u in tagged if self._db.execute(query, (u, patient_key)).fetchone()}
