@@ -6,31 +6,35 @@ on disk and is gone with the process, however it ends; memory stays flat for mil
 
 from __future__ import annotations
 
-import pickle
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from medssl.archive.find import FileKind, Found
 
-if TYPE_CHECKING:
-    from medssl.archive.dicom import Header
-
+_CACHE_KIB = 32 * 1024
+_AT_ONCE = 1000
 _SCHEMA = """
 CREATE TABLE files (
-    file_key TEXT PRIMARY KEY, path TEXT, relative TEXT, size INTEGER, stamp TEXT, kind TEXT,
-    reason TEXT, detail TEXT, unit_key TEXT, old_unit TEXT, tags TEXT, fresh INTEGER, header BLOB)
+    file_key TEXT, root BLOB, relative BLOB, size INTEGER, stamp TEXT, kind TEXT, reason TEXT,
+    detail TEXT, unit_key TEXT, old_unit TEXT, tags TEXT, fresh INTEGER, header BLOB);
+CREATE TABLE planned (unit_key TEXT, signature TEXT);
 """
+_ENTRY = (
+    "file_key, root, relative, size, stamp, kind, reason, detail, unit_key, old_unit, tags, fresh"
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file of the walk and what is known of it.
 
     `tags` are keyed hashes of series and patient (DICOM), or whether a NIfTI is a label map;
-    `old_unit` is the unit it belonged to in an earlier run, `fresh` whether it is new or changed.
+    `old_unit` is the unit it belonged to in an earlier run, `fresh` whether it is new or changed,
+    `header` a pickled DICOM header.
     """
 
     file_key: str
@@ -42,7 +46,7 @@ class Entry:
     old_unit: str = ""
     tags: str = ""
     fresh: bool = True
-    header: Header | None = None
+    header: bytes | None = None
 
 
 class Catalogue:
@@ -50,17 +54,17 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("", isolation_level=None)
-        self._db.execute(_SCHEMA)
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._db.executescript(_SCHEMA)
         self._db.execute("BEGIN")
+        self._waiting: list[tuple[Any, ...]] = []
 
     def add(self, entry: Entry) -> None:
-        header = pickle.dumps(entry.header) if entry.header is not None else None
         found = entry.found
-        self._db.execute(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self._waiting.append(
             (
                 entry.file_key,
-                _blob(str(found.path)),
+                _blob(found.root),
                 _blob(found.relative),
                 found.size,
                 found.stamp,
@@ -70,13 +74,16 @@ class Catalogue:
                 entry.unit_key,
                 entry.old_unit,
                 entry.tags,
-                int(entry.fresh),
-                header,
-            ),
+                entry.fresh,
+                entry.header,
+            )
         )
+        if len(self._waiting) >= _AT_ONCE:
+            self._flush()
 
     def index(self) -> None:
         """To be called once, after the last `add` of the walk."""
+        self._flush()
         self._db.execute("CREATE INDEX by_kind ON files (kind, unit_key, file_key)")
 
     def count(self, *kinds: FileKind) -> int:
@@ -85,44 +92,75 @@ class Catalogue:
         (number,) = self._db.execute(query, [k.value for k in kinds]).fetchone()
         return int(number)
 
-    def of_kind(self, kind: FileKind, with_headers: bool = False) -> Iterator[Entry]:
-        """Entries of one kind in the order of unit_key, then file_key."""
-        header = "header" if with_headers else "NULL"
+    def of_kind(self, kind: FileKind) -> Iterator[Entry]:
+        """Entries of one kind, without headers, in the order of unit_key, then file_key."""
         rows = self._db.execute(
-            "SELECT file_key, path, relative, size, stamp, kind, reason, detail, unit_key, "
-            f"old_unit, tags, fresh, {header} FROM files WHERE kind = ? "
-            "ORDER BY unit_key, file_key",
+            f"SELECT {_ENTRY}, NULL FROM files WHERE kind = ? ORDER BY unit_key, file_key",
             (kind.value,),
         )
-        return (_entry(row) for row in rows)
+        return map(_entry, rows)
 
     def of_unit(self, unit_key: str) -> list[Entry]:
         """The DICOM files of a unit, with the headers that were read."""
         rows = self._db.execute(
-            "SELECT file_key, path, relative, size, stamp, kind, reason, detail, unit_key, "
-            "old_unit, tags, fresh, header FROM files WHERE kind = 'dicom' AND unit_key = ? "
+            f"SELECT {_ENTRY}, header FROM files WHERE kind = 'dicom' AND unit_key = ? "
             "ORDER BY file_key",
             (unit_key,),
         )
         return [_entry(row) for row in rows.fetchall()]
 
+    def fresh(self) -> Iterator[Entry]:
+        """The entries that are new or changed, without headers."""
+        return map(_entry, self._db.execute(f"SELECT {_ENTRY}, NULL FROM files WHERE fresh"))
+
+    def left_units(self) -> Iterator[str]:
+        """Units of earlier runs that a file has left, or that now hold what is no scan."""
+        rows = self._db.execute(
+            "SELECT DISTINCT old_unit FROM files WHERE old_unit != '' "
+            "AND fresh AND (old_unit != unit_key OR kind IN (?, ?))",
+            (FileKind.SIDE.value, FileKind.PAIR_DATA.value),
+        )
+        return (row[0] for row in rows)
+
+    def dicom_units(self) -> Iterator[tuple[str, list[tuple[str, str, str, str]]]]:
+        """Each DICOM unit, with (file_key, stamp, relative, tags) of its files."""
+        rows = self._db.execute(
+            "SELECT unit_key, file_key, stamp, relative, tags FROM files WHERE kind = 'dicom' "
+            "ORDER BY unit_key, file_key"
+        )
+        for unit_key, group in groupby(rows, key=itemgetter(0)):
+            yield unit_key, [(key, stamp, _text(name), tags) for _, key, stamp, name, tags in group]
+
+    def plan(self, unit_key: str, signature: str) -> None:
+        """Remember a DICOM unit that has to be read."""
+        self._db.execute("INSERT INTO planned VALUES (?, ?)", (unit_key, signature))
+
+    def planned(self) -> Iterator[tuple[str, str]]:
+        """The units that have to be read, with their signatures."""
+        yield from self._db.execute("SELECT unit_key, signature FROM planned")
+
+    def num_planned(self) -> int:
+        (number,) = self._db.execute("SELECT COUNT(*) FROM planned").fetchone()
+        return int(number)
+
     def close(self) -> None:
         self._db.close()
+
+    def _flush(self) -> None:
+        marks = ", ".join("?" * 13)
+        self._db.executemany(f"INSERT INTO files VALUES ({marks})", self._waiting)
+        self._waiting.clear()
 
 
 def _blob(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _entry(row: tuple) -> Entry:  # type: ignore[type-arg]
-    key, path, relative, size, stamp, kind, reason, detail, unit, old, tags, fresh, header = row
-    found = Found(
-        Path(path.decode("utf-8", "surrogateescape")),
-        relative.decode("utf-8", "surrogateescape"),
-        size,
-        stamp,
-    )
-    return Entry(
-        key, found, FileKind(kind), reason, detail, unit, old, tags, bool(fresh),
-        pickle.loads(header) if header is not None else None,
-    )  # fmt: skip
+def _text(blob: bytes) -> str:
+    return blob.decode("utf-8", "surrogateescape")
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    key, root, relative, size, stamp, kind, reason, detail, unit, old, tags, fresh, header = row
+    found = Found(_text(root), _text(relative), size, stamp)
+    return Entry(key, found, FileKind(kind), reason, detail, unit, old, tags, bool(fresh), header)

@@ -7,10 +7,11 @@ never believed: only where the content says nothing does the name choose the bet
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -45,14 +46,21 @@ class FileKind(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
-    """A file of the archive; `stamp` changes when its bytes do. Negative size: not readable."""
+    """A file, `relative` to the folder `root`; `stamp` changes when its bytes do.
 
-    path: Path
+    Negative size: the file, or the folder, cannot be read.
+    """
+
+    root: str
     relative: str
     size: int
     stamp: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root, self.relative)
 
 
 @dataclass
@@ -64,50 +72,67 @@ class WalkCounts:
     special: int = 0
 
 
-@dataclass
-class _Seen:
-    folders: set[tuple[int, int]] = field(default_factory=set)
-    linked_files: set[tuple[int, int]] = field(default_factory=set)
-
-
 def walk(root: Path, counts: WalkCounts) -> Iterator[Found]:
-    """Every regular file below `root`, in the order of its names, with flat memory."""
-    seen = _Seen()
-    top = os.stat(root)
-    seen.folders.add((top.st_dev, top.st_ino))
-    waiting = [os.fspath(root)]
+    """Every regular file below `root`, with flat memory: in the order of the disk."""
+    base = os.fspath(root)
+    folders = {_identity(os.stat(root))}
+    linked = _Identities()
+    waiting = [""]
     while waiting:
         folder = waiting.pop()
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError:
-            yield Found(Path(folder), os.path.relpath(folder, root), -1, "")
-            continue
         inner = []
-        for entry in entries:
-            if entry.is_symlink():
-                counts.links += 1
-                continue
-            try:
-                about = entry.stat(follow_symlinks=False)
-            except OSError:
-                yield Found(Path(entry.path), os.path.relpath(entry.path, root), -1, "")
-                continue
-            if stat.S_ISDIR(about.st_mode):
-                if _first_time(seen.folders, about):
-                    inner.append(entry.path)
-                else:
+        for relative, about in _entries(base, folder, counts):
+            if about is None:
+                yield Found(base, relative, -1, "")
+            elif stat.S_ISDIR(about.st_mode):
+                if (identity := _identity(about)) in folders:
                     counts.repeats += 1
+                else:
+                    folders.add(identity)
+                    inner.append(relative)
             elif not stat.S_ISREG(about.st_mode):
                 counts.special += 1
-            elif about.st_nlink > 1 and not _first_time(seen.linked_files, about):
+            elif about.st_nlink > 1 and not linked.first_time(_identity(about)):
                 counts.repeats += 1
             else:
-                path = Path(entry.path)
-                relative = os.path.relpath(entry.path, root)
-                yield Found(path, relative, about.st_size, stamp_of(about))
-        waiting.extend(reversed(inner))
+                yield Found(base, relative, about.st_size, stamp_of(about))
+        waiting.extend(sorted(inner, reverse=True))
+
+
+def _entries(
+    base: str, folder: str, counts: WalkCounts
+) -> Iterator[tuple[str, os.stat_result | None]]:
+    """What lies in a folder, but for links, which are counted; None for what cannot be read."""
+    try:
+        with os.scandir(os.path.join(base, folder)) as listing:
+            for entry in listing:
+                relative = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_symlink():
+                    counts.links += 1
+                    continue
+                try:
+                    about = entry.stat(follow_symlinks=False)
+                except OSError:
+                    about = None
+                yield relative, about
+    except OSError:
+        yield folder, None
+
+
+def _identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
+
+
+class _Identities:
+    """Files with several names that were seen, on disk: an archive may have millions."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("CREATE TABLE seen (dev INTEGER, ino INTEGER, PRIMARY KEY (dev, ino))")
+
+    def first_time(self, identity: tuple[int, int]) -> bool:
+        inserted = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", identity)
+        return inserted.rowcount == 1
 
 
 def stamp_of(about: os.stat_result) -> str:
@@ -120,8 +145,11 @@ def sniff(path: Path, size: int) -> tuple[FileKind, Reason | None]:
     if size == 0:
         return FileKind.REFUSED, Reason.EMPTY_FILE
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            head = os.read(handle, _HEAD_BYTES)
+        finally:
+            os.close(handle)
     except OSError:
         return FileKind.REFUSED, Reason.UNREADABLE_FILE
     if head[128:132] == b"DICM":
@@ -203,11 +231,3 @@ def _is_text(head: bytes) -> bool:
         return head.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return control <= len(head) // 100
-
-
-def _first_time(seen: set[tuple[int, int]], about: os.stat_result) -> bool:
-    identity = (about.st_dev, about.st_ino)
-    if identity in seen:
-        return False
-    seen.add(identity)
-    return True

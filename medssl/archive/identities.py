@@ -7,9 +7,8 @@ subject (a data set's sub-<label> folder states it), else the file itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from medssl.archive.config import IngestConfig
@@ -43,20 +42,18 @@ class Identity:
         return self.patient_key in withdrawn or any(k in withdrawn for k, _ in self.instances)
 
 
-def identify(
-    key: Key, config: IngestConfig, unit: Unit, source: Source, hashes: Mapping[Path, str]
-) -> Identity:
-    """The keys of one volume of a unit; `hashes` are the SHA-256 of the unit's files."""
+def identify(key: Key, config: IngestConfig, unit: Unit, source: Source) -> Identity:
+    """The keys of one volume of a unit."""
     case = unit.case
     site = (case.site if case else "") or config.site
-    patient_key, quality = _patient(key, config, unit, source, site, hashes)
+    patient_key, quality = _patient(key, config, unit, source, site)
     if case is not None and case.group_quality:
         quality = case.group_quality
     series: tuple[str, ...]
     if source.patient is not None:
         series = ("dicom", site, source.patient[0], source.study, source.series)
     else:
-        series = ("nifti", site, source.series, *(hashes[p] for p in source.files if p in hashes))
+        series = ("nifti", site, source.series, *source.sha256)
     return Identity(
         volume_uid=key.hmac("volume", *series, source.part),
         patient_key=patient_key,
@@ -65,7 +62,7 @@ def identify(
         series_key=key.hmac("series", *series),
         source_key=key.hmac("source", unit.source_key, source.part),
         site=site,
-        instances=_instances(key, source, hashes),
+        instances=_instances(key, source),
     )
 
 
@@ -93,7 +90,6 @@ def _patient(
     unit: Unit,
     source: Source,
     site: str,
-    hashes: Mapping[Path, str],
 ) -> tuple[str, str]:
     """(patient key, group quality)."""
     if unit.case is not None and unit.case.patient:
@@ -106,13 +102,12 @@ def _patient(
         return key.hmac("patient of study", site, source.study), "none"
     if unit.subject is not None:
         return key.hmac("bids subject", site, *unit.subject), "patient"
-    contents = (hashes[p] for p in source.files if p in hashes)
-    return key.hmac("patient of scan", site, source.series, *contents), "scan"
+    return key.hmac("patient of scan", site, source.series, *source.sha256), "scan"
 
 
-def _instances(key: Key, source: Source, hashes: Mapping[Path, str]) -> tuple[tuple[str, str], ...]:
+def _instances(key: Key, source: Source) -> tuple[tuple[str, str], ...]:
     """DICOM instances by their UID; files without one by their content."""
-    files = [hashes.get(path, "") for path in source.files]
+    files = source.sha256 or ("",) * len(source.files)
     if source.instances and len(source.instances) == len(files):
         return tuple(
             (key.hmac("instance", uid), sha)

@@ -18,11 +18,12 @@ from pathlib import Path
 from medssl.archive.cases import Cases, read_cases
 from medssl.archive.cluster import ClusterPool
 from medssl.archive.config import IngestConfig
-from medssl.archive.discover import Archive, Discovery, discover
+from medssl.archive.discover import Discovery, discover
 from medssl.archive.find import FileKind, Found
 from medssl.archive.identity import Key, default_key_file, load_key
 from medssl.archive.journal import Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
+from medssl.archive.look import Archive, look
 from medssl.archive.plan import Plan, Planner
 from medssl.archive.pool import Failure, Item, Pool, Result
 from medssl.archive.summary import IngestResult, RunCounts, summarise
@@ -32,7 +33,6 @@ from medssl.archive.worker import (
     UnitResult,
     ingest_unit,
     is_label_map,
-    read_headers,
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
@@ -69,7 +69,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         journal = Journal(config.store)
     try:
         archive = Archive(config.archive, key)
-        found = discover(archive, journal, partial(_pool, config, read_headers), progress)
+        found = discover(archive, journal, partial(_pool, config, partial(look, archive)), progress)
         _check_scans(config, found)
         if journal is None:
             create_store(config.store, key.key_id, _policy(config))
@@ -144,8 +144,8 @@ class _Run:
         self.progress.finish()
 
     def _batches(self, planner: Planner, plan: Plan) -> Iterator[Sequence[Unit]]:
-        for planned in plan.dicom_units:
-            yield [planner.dicom_unit(self.found.catalogue, planned)]
+        for unit in planner.dicom_units(self.found.catalogue):
+            yield [unit]
         units = plan.nifti_units
         at_once = max(1, min(_NIFTI_AT_ONCE, len(units) // (2 * num_workers(self.config))))
         for start in range(0, len(units), at_once):

@@ -7,6 +7,7 @@ memory, and nothing that is missing is ever filled with zeros.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass, replace
 from itertools import product
@@ -39,7 +40,10 @@ class NiftiFault(Exception):
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """A whole file: (D, H, W, T) numbers as stored, T being 1 but for time series."""
+    """A whole file: (D, H, W, T) numbers as stored, T being 1 but for time series.
+
+    `sha256` is that of the file, and of its .img where it has one.
+    """
 
     raw: Array
     slope: float
@@ -47,6 +51,7 @@ class NiftiFile:
     affine: Affine
     affine_stated: bool
     corrections: tuple[Reason, ...]
+    sha256: tuple[str, ...]
 
 
 def read_nifti(path: Path, relative: str, max_voxels: int = 2**30) -> list[Judged]:
@@ -61,6 +66,7 @@ def read_nifti(path: Path, relative: str, max_voxels: int = 2**30) -> list[Judge
         file = load_nifti(path, max_voxels)
     except NiftiFault as fault:
         return [Rejection(source, "file", fault.reason, fault.detail)]
+    source = replace(source, sha256=file.sha256)
     times = file.raw.shape[3]
     return [
         _volume(replace(source, part=f"time={t}" if times > 1 else ""), file, t)
@@ -76,6 +82,7 @@ def load_nifti(path: Path, max_voxels: int = 2**30) -> NiftiFile:
         OSError: the file system failed.
     """
     data = path.read_bytes()
+    hashes = [hashlib.sha256(data).hexdigest()]
     head = inflate(data[:65536], 544)[0] if data[:2] == b"\x1f\x8b" else data[:544]
     header, offset, single = _parse_header(head)
     shape = _shape_of(header)
@@ -88,13 +95,14 @@ def load_nifti(path: Path, max_voxels: int = 2**30) -> NiftiFile:
         if image is None:
             raise NiftiFault(Reason.NIFTI_PAIR_INCOMPLETE)
         data = image.read_bytes()
+        hashes.append(hashlib.sha256(data).hexdigest())
     dtype = header.get_data_dtype()
     wanted = offset + int(np.prod(shape)) * dtype.itemsize
     content, overlong = _content(data, wanted)
     raw = np.frombuffer(content, dtype=dtype, count=int(np.prod(shape)), offset=offset)
     notes = [*corrections, *scale_note, *([Reason.NIFTI_TRAILING_BYTES] if overlong else [])]
     voxels = raw.reshape(shape, order="F")
-    return NiftiFile(voxels, slope, intercept, affine, stated, tuple(notes))
+    return NiftiFile(voxels, slope, intercept, affine, stated, tuple(notes), tuple(hashes))
 
 
 def inflate(data: bytes, limit: int) -> tuple[bytes, bytes, bool]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
@@ -23,7 +22,7 @@ from medssl.archive.pairing import Pairs, extended_names, pair_labels, parse_nam
 from medssl.archive.reasons import Reason
 from medssl.archive.worker import Unit, UnitResult
 
-_FORMAT = "1"  # of what the readers give: raise it, and every unit is read again
+_FORMAT = "2"  # of what the readers give: raise it, and every unit is read again
 _LABEL_MAP = {True: "label map", False: "image"}
 
 
@@ -32,7 +31,7 @@ class Plan:
     """What to do: series and NIfTI units to read, rows that need no reading, units to drop."""
 
     nifti_units: list[Unit] = field(default_factory=list)
-    dicom_units: list[tuple[str, str, Case | None]] = field(default_factory=list)
+    num_dicom_units: int = 0
     settled: list[UnitResult] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
     unchanged: int = 0
@@ -40,7 +39,7 @@ class Plan:
 
     @property
     def num_units(self) -> int:
-        return len(self.nifti_units) + len(self.dicom_units)
+        return len(self.nifti_units) + self.num_dicom_units
 
 
 @dataclass
@@ -57,10 +56,7 @@ class Planner:
     _gone: set[str] = field(default_factory=set)
 
     def build(self, catalogue: Catalogue) -> Plan:
-        for kind in FileKind:
-            for entry in catalogue.of_kind(kind):
-                if entry.fresh and entry.old_unit and entry.old_unit != entry.unit_key:
-                    self._gone.add(entry.old_unit)
+        self._gone.update(catalogue.left_units())
         self._plan_refused(catalogue)
         self._plan_nifti(catalogue)
         self._plan_dicom(catalogue)
@@ -68,39 +64,40 @@ class Planner:
         self.plan.outdated += stale
         return self.plan
 
-    def dicom_unit(self, catalogue: Catalogue, planned: tuple[str, str, Case | None]) -> Unit:
-        """A planned series with its files and the headers that were read."""
-        unit_key, signature, case = planned
-        entries = catalogue.of_unit(unit_key)
-        return Unit(
-            unit_key,
-            signature,
-            source_key=unit_key,
-            files=tuple(e.found for e in entries),
-            headers=tuple(e.header for e in entries if e.header is not None),
-            dicom=True,
-            case=case,
-        )
+    def dicom_units(self, catalogue: Catalogue) -> Iterator[Unit]:
+        """The planned series with their files and the headers that were read."""
+        for unit_key, signature in catalogue.planned():
+            entries = catalogue.of_unit(unit_key)
+            first = min(entry.found.relative for entry in entries)
+            yield Unit(
+                unit_key,
+                signature,
+                source_key=unit_key,
+                files=tuple(e.found for e in entries),
+                headers=tuple(e.header for e in entries),
+                dicom=True,
+                case=self._case_of_series(entries[-1].tags, first),
+            )
 
     def records(self, catalogue: Catalogue) -> Iterator[FileRecord]:
         """What the journal is to remember of the files of this walk; faults are tried again."""
-        for kind in FileKind:
-            for entry in catalogue.of_kind(kind):
-                failed = bool(entry.reason) and Reason[entry.reason].group == "failed"
-                tags = entry.tags
-                if entry.found.relative in self.plan.label_maps and kind is FileKind.NIFTI:
-                    tags = _LABEL_MAP[self.plan.label_maps[entry.found.relative]]
-                if entry.fresh or tags != entry.tags:
-                    stamp = "" if failed else entry.found.stamp
-                    yield FileRecord(
-                        entry.file_key, stamp, kind.value, entry.reason, entry.unit_key, tags
-                    )
+        for entry in catalogue.fresh():
+            failed = bool(entry.reason) and Reason[entry.reason].group == "failed"
+            tags = entry.tags
+            if entry.found.relative in self.plan.label_maps and entry.kind is FileKind.NIFTI:
+                tags = _LABEL_MAP[self.plan.label_maps[entry.found.relative]]
+            yield FileRecord(
+                entry.file_key,
+                "" if failed else entry.found.stamp,
+                entry.kind.value,
+                entry.reason,
+                entry.unit_key,
+                tags,
+            )
 
     # --- each kind ------------------------------------------------------------------------------
 
     def _plan_refused(self, catalogue: Catalogue) -> None:
-        for kind in (FileKind.SIDE, FileKind.PAIR_DATA):
-            self._gone.update(e.old_unit for e in catalogue.of_kind(kind) if e.old_unit)
         for entry in catalogue.of_kind(FileKind.REFUSED):
             signature = self._sign("refused", entry.found.stamp, entry.reason)
             if self._is_new(entry.unit_key, signature):
@@ -168,18 +165,17 @@ class Planner:
             )
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
-        for unit_key, group in groupby(catalogue.of_kind(FileKind.DICOM), key=lambda e: e.unit_key):
-            fields: list[str] = []
-            tags, first = "", ""
-            for entry in group:
-                fields += (entry.file_key, entry.found.stamp)
-                tags = entry.tags
-                first = min(first or entry.found.relative, entry.found.relative)
-            series, _, patient = tags.partition(" ")
-            case = self.cases.for_series(series, patient, first)
+        for unit_key, files in catalogue.dicom_units():
+            case = self._case_of_series(files[-1][3], min(name for _, _, name, _ in files))
+            fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
             signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
             if self._is_new(unit_key, signature):
-                self.plan.dicom_units.append((unit_key, signature, case))
+                catalogue.plan(unit_key, signature)
+                self.plan.num_dicom_units += 1
+
+    def _case_of_series(self, tags: str, first_file: str) -> Case | None:
+        series, _, patient = tags.partition(" ")
+        return self.cases.for_series(series, patient, first_file)
 
     def _pairs(self, entries: dict[str, Entry]) -> Pairs:
         by_cases = frozenset(

@@ -1,7 +1,7 @@
 """Processes that read untrusted files: one that crashes, swells or hangs costs one item.
 
-Items go to a process in batches and come back one by one, so the parent always knows at which item
-a process died; the rest of its batch goes to another.
+Items go to a process in batches, and their results come back in one message. A batch in which the
+process died, or that took too long, is tried again item by item, so that what is at fault is known.
 """
 
 from __future__ import annotations
@@ -138,8 +138,7 @@ class Pool(Generic[Item, Result]):
         self, worker: _Process[Item], waiting: deque[deque[Item]]
     ) -> Iterator[tuple[Item, Result | Failure]]:
         if not worker.pipe.poll():
-            yield worker.pending.popleft(), Failure(Reason.WORKER_TIMED_OUT)
-            self._end(worker, waiting)
+            yield from self._give_up(worker, Reason.WORKER_TIMED_OUT, waiting)
             return
         try:
             kind, payload = worker.pipe.recv()
@@ -150,8 +149,7 @@ class Pool(Generic[Item, Result]):
                     "a reading process could not start; a script that calls ingest() must do so "
                     'below `if __name__ == "__main__":`'
                 ) from None
-            yield worker.pending.popleft(), Failure(Reason.WORKER_DIED)
-            self._end(worker, waiting)
+            yield from self._give_up(worker, Reason.WORKER_DIED, waiting)
             return
         worker.since = time.monotonic()
         if kind == "ready":
@@ -159,15 +157,23 @@ class Pool(Generic[Item, Result]):
         elif kind == "raise":
             raise payload
         else:
-            yield worker.pending.popleft(), payload
+            done, worker.pending = worker.pending, deque()
+            yield from zip(done, payload, strict=True)
+
+    def _give_up(
+        self, worker: _Process[Item], reason: Reason, waiting: deque[deque[Item]]
+    ) -> Iterator[tuple[Item, Result | Failure]]:
+        """End a process; a batch of several items waits to be tried again, one by one."""
+        if len(worker.pending) == 1:
+            yield worker.pending.popleft(), Failure(reason)
+        self._end(worker, waiting)
 
     def _end(self, worker: _Process[Item], waiting: deque[deque[Item]]) -> None:
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
         self._running.remove(worker)
-        if worker.pending:
-            waiting.append(worker.pending)
+        waiting.extend(deque([item]) for item in worker.pending)
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any], max_memory_bytes: int) -> None:
@@ -181,23 +187,29 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], max_memory_bytes: i
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         pipe.send(("ready", None))
         while True:
-            for item in pipe.recv():
-                pipe.send(_apply(function, item))
+            try:
+                pipe.send(("results", [_apply(function, item) for item in pipe.recv()]))
+            except (CodecError, _DiskError) as error:
+                pipe.send(("raise", error))
 
 
-def _apply(function: Callable[[Any], Any], item: Any) -> tuple[str, Any]:
+class _DiskError(OSError):
+    """The disk is full or cannot be written: no further item could be kept."""
+
+
+def _apply(function: Callable[[Any], Any], item: Any) -> Any:
     try:
-        return "result", function(item)
+        return function(item)
     except MemoryError:
-        return "result", Failure(Reason.WORKER_OUT_OF_MEMORY)
-    except CodecError as error:
-        return "raise", error
+        return Failure(Reason.WORKER_OUT_OF_MEMORY)
+    except CodecError:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            return "raise", OSError(error.errno, os.strerror(error.errno))
-        return "result", Failure(Reason.UNREADABLE_FILE, errno.errorcode.get(error.errno or 0, ""))
+            raise _DiskError(error.errno, os.strerror(error.errno)) from None
+        return Failure(Reason.UNREADABLE_FILE, errno.errorcode.get(error.errno or 0, ""))
     except Exception as error:
-        return "result", Failure(Reason.INTERNAL_ERROR, type(error).__name__)
+        return Failure(Reason.INTERNAL_ERROR, type(error).__name__)
 
 
 def _be_quiet() -> None:

@@ -16,9 +16,10 @@ Group = Literal["noted", "corrected", "quarantined", "not an image", "unpaired",
 class Reason(StrEnum):
     """An outcome code; `text` says what it means and what to do, `group` how it ends.
 
-    noted: taken as it is, with a fact to know. corrected: taken, with the correction named. quarantined: not taken, since it could not be read
-    beyond doubt. not an image: a readable file that is no scan. unpaired: a label or an image whose
-    partner is missing. failed: the reading itself broke down.
+    noted: taken as it is, with a fact to know. corrected: taken, with the correction named.
+    quarantined: not taken, since it could not be read beyond doubt. not an image: a readable file
+    that is no scan. unpaired: a label or an image whose partner is missing. failed: the reading
+    itself broke down.
     """
 
     text: str

@@ -18,7 +18,7 @@ def manifest_row(scan: Scan, identity: Identity, case: Case | None) -> dict[str,
     stated = case or Case()
     facts = scan.facts
     rescale = scan.rescale
-    volume = Volume(rescale.apply(scan.stored), scan.affine, scan.modality, scan.units)
+    volume = Volume(scan.stored, scan.affine, scan.modality, scan.units)
     age = stated.age if math.isfinite(stated.age) else facts.age_years
     return {
         "volume_uid": identity.volume_uid,
@@ -51,7 +51,7 @@ def manifest_row(scan: Scan, identity: Identity, case: Case | None) -> dict[str,
         "n_files": len(scan.source.files),
         "path": volume_path(identity.volume_uid),
         **geometry_columns(volume),
-        **describe_values(volume),
+        **describe_values(volume, rescale),
     }
 
 

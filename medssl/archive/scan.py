@@ -25,6 +25,7 @@ class Source:
         series: SeriesInstanceUID, or the archive-relative path of a NIfTI.
         part: which part of the series this is, where it was split ("echo=2", "time=3"), else empty.
         instances: SOPInstanceUIDs, or empty.
+        sha256: of each of the files, or empty where they were not read whole.
     """
 
     files: tuple[Path, ...]
@@ -33,6 +34,7 @@ class Source:
     series: str
     part: str = ""
     instances: tuple[str, ...] = ()
+    sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ go back to the parent, which alone writes the manifest.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import pickle
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +29,7 @@ from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read
 from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.store.describe import sub_grid
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Array
@@ -36,7 +37,6 @@ from medssl.volume import Array
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
 
-_HASH_BYTES = 1 << 22
 _HU_LIMITS = (-4096.0, 32767.0)  # the 1st and 99th percentile of a CT lie within
 
 
@@ -59,7 +59,7 @@ class Unit:
     source_key: str
     files: tuple[Found, ...]
     dicom: bool = False
-    headers: tuple[Header, ...] = ()  # of the DICOM files that are new
+    headers: tuple[bytes | None, ...] = ()  # of the DICOM files, where they were read just now
     subject: tuple[str, str] | None = None  # BIDS: folder of the data set, subject
     case: Case | None = None
     label: Found | None = None
@@ -77,17 +77,6 @@ class UnitResult:
     masked_voxels: int = 0
 
 
-def read_headers(found: Found) -> Header | Rejection:
-    """The header of one DICOM file, or why there is none."""
-    from medssl.archive.dicom import Unreadable, read_header
-
-    try:
-        return read_header(found.path)
-    except Unreadable as fault:
-        source = Source((found.path,), None, "", found.relative)
-        return Rejection(source, "file", fault.reason, fault.detail)
-
-
 def is_label_map(max_voxels: int, found: Found) -> bool:
     """Whether the voxels of a NIfTI look like labels; False where it cannot be read."""
     try:
@@ -100,7 +89,6 @@ def is_label_map(max_voxels: int, found: Found) -> bool:
 def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     """Read, judge and store one unit."""
     result = UnitResult(UnitRows(unit.unit_key, unit.signature))
-    hashes = {found.path: _sha256(found.path) for found in unit.files}
     judged = _read(context, unit)
     if any(_changed(found) for found in unit.files):
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
@@ -108,7 +96,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     taken = withdrawn = 0
     notes: list[Reason] = []
     for item in judged:
-        identity = identify(context.key, context.config, unit, item.source, hashes)
+        identity = identify(context.key, context.config, unit, item.source)
         if identity.is_among(context.withdrawn):
             withdrawn += 1
             item = Rejection(item.source, "series", Reason.PATIENT_WITHDRAWN)
@@ -139,12 +127,17 @@ def _read(context: Context, unit: Unit) -> list[Judged]:
     if not unit.dicom:
         found = unit.files[0]
         return read_nifti(found.path, found.relative, context.config.max_voxels)
-    from medssl.archive.dicom import group_by_series, read_series
+    from medssl.archive.dicom import Unreadable, group_by_series, read_header, read_series
 
-    known = {header.path for header in unit.headers}
-    answers = [read_headers(found) for found in unit.files if found.path not in known]
-    refused: list[Judged] = [answer for answer in answers if isinstance(answer, Rejection)]
-    headers = [*unit.headers, *(a for a in answers if not isinstance(a, Rejection))]
+    headers: list[Header] = []
+    refused: list[Judged] = []
+    for found, packed in zip(unit.files, unit.headers, strict=True):
+        try:
+            header = pickle.loads(packed) if packed is not None else read_header(found.path)
+            headers.append(header)
+        except Unreadable as fault:
+            source = Source((found.path,), None, "", found.relative)
+            refused.append(Rejection(source, "file", fault.reason, fault.detail))
     groups = group_by_series(headers)
     return refused + [item for group in groups for item in read_series(group)]
 
@@ -160,12 +153,13 @@ def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
 
 
 def _judge_values(scan: Scan) -> Scan | Rejection:
-    extremes = np.array([scan.stored.min(), scan.stored.max()])
-    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(extremes)) == 0:
-        detail = f"stored value {extremes[0]}"
-        return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
+    sample = scan.stored[sub_grid(scan.stored.shape)]
+    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(sample)) == 0:
+        extremes = np.array([scan.stored.min(), scan.stored.max()])
+        if np.ptp(scan.rescale.apply(extremes)) == 0:
+            detail = f"stored value {extremes[0]}"
+            return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
     if scan.units == "HU" and not scan.rescale.by_slice:
-        sample = scan.stored.ravel()[:: max(1, scan.stored.size // 1_000_000)]
         ends = np.percentile(scan.rescale.apply(sample), [1, 99])
         if ends.min() < _HU_LIMITS[0] or ends.max() > _HU_LIMITS[1]:
             detail = f"percentiles 1 and 99: {ends[0]:.0f}, {ends[1]:.0f}"
@@ -324,14 +318,6 @@ def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
         if shutil.disk_usage(root).free < 2 * stored.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _changed(found: Found) -> bool:

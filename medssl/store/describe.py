@@ -1,4 +1,8 @@
-"""What a manifest row says of a volume's numbers: hashes, percentiles, foreground box."""
+"""What a manifest row says of a volume's numbers: hashes, percentiles, foreground box.
+
+All of it is computed on the stored integers, and taken to values at the end: turning a CT into
+floats first would take longer than everything else that an ingest does to it.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,38 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.store.schema import PERCENTILES
-from medssl.volume import Array, Volume
+from medssl.store.voxels import Rescale
+from medssl.volume import Array, Volume, ras_order, spacing_of
 
 _CT_BODY_HU = -500.0
+SAMPLED_VOXELS = 2**18
+_WHOLE = np.iinfo(np.int16)
 
 
-def describe_values(volume: Volume) -> dict[str, Any]:
-    """Manifest columns computed from the values of a (D, H, W) volume.
+def describe_values(volume: Volume, rescale: Rescale | None = None) -> dict[str, Any]:
+    """Manifest columns computed from a (D, H, W) volume of stored numbers and their rescale.
 
     The foreground is what is denser than -500 HU in CT; elsewhere what lies above the constant
     background where there is one, and above a tenth of the 99th percentile where there is none.
-    An empty foreground counts as the whole volume.
+    An empty foreground counts as the whole volume. Percentiles are those of about a quarter of a
+    million voxels on a regular sub-grid.
     """
-    values = volume.voxels
-    mask = foreground_of(volume)
-    inside = values[mask]
+    numbers, back = _monotone(volume.voxels, rescale or Rescale())
+    mask = _foreground(numbers, volume.units, back)
+    grid = sub_grid(numbers.shape)
+    inside = numbers[grid][mask[grid]]
+    levels = np.percentile(inside if inside.size else numbers[mask], [0.5, 5, 25, 50, 75, 95, 99.5])
     row: dict[str, Any] = {
-        "pixel_sha256": pixel_sha256(volume),
-        "perceptual_hash": perceptual_hash(volume),
-        "foreground_voxels": int(mask.sum()),
+        "pixel_sha256": pixel_sha256(volume, rescale),
+        "perceptual_hash": perceptual_hash(volume, rescale),
+        "foreground_voxels": int(np.count_nonzero(mask)),
     }
-    levels = np.percentile(inside, [0.5, 5, 25, 50, 75, 95, 99.5])
-    row.update(zip(PERCENTILES, (float(x) for x in levels), strict=True))
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        row[f"foreground_{axis}_start"] = int(filled[0])
-        row[f"foreground_{axis}_stop"] = int(filled[-1]) + 1
+    row.update(zip(PERCENTILES, (float(x) for x in back.apply(levels)), strict=True))
+    rows = np.asarray(mask.any(axis=2))
+    for axis, line in enumerate((rows.any(axis=1), rows.any(axis=0), mask.any(axis=(0, 1)))):
+        there = np.flatnonzero(line)
+        row[f"foreground_{axis}_start"] = int(there[0])
+        row[f"foreground_{axis}_stop"] = int(there[-1]) + 1
     return row
 
 
@@ -48,34 +58,38 @@ def geometry_columns(volume: Volume) -> dict[str, Any]:
 
 def foreground_of(volume: Volume) -> npt.NDArray[np.bool_]:
     """True where there is tissue rather than air or blank background, (D, H, W)."""
-    values = volume.voxels
-    if volume.units == "HU":
-        mask = values > _CT_BODY_HU
-    else:
-        lowest = float(values.min())
-        blank = values == lowest
-        if blank.mean() >= 0.05:
-            mask = ~blank
-        else:
-            mask = values > lowest + 0.1 * (float(np.percentile(values, 99)) - lowest)
-    return np.asarray(mask if mask.any() else np.ones(values.shape, dtype=bool))
+    return _foreground(volume.voxels, volume.units, Rescale())
 
 
-def pixel_sha256(volume: Volume) -> str:
-    """Hash of the values as float32 in RAS order, with shape and spacing in micrometres.
+def pixel_sha256(volume: Volume, rescale: Rescale | None = None) -> str:
+    """Hash of the values in RAS order, with shape and spacing in micrometres.
 
-    A DICOM series and the NIfTI made from it agree, whatever order their axes are stored in.
+    The first axis runs fastest, as in a NIfTI file. Values are hashed as int16 where all of them
+    are whole numbers in its range, else as float32; so the hash depends on the values alone, and a
+    DICOM series and the NIfTI made from it agree, whatever order and type they are stored in.
     """
-    ras = volume.to_ras()
-    values = np.ascontiguousarray(ras.voxels, dtype="<f4") + np.float32(0.0)  # -0.0 becomes 0.0
+    order, flips = ras_order(volume.affine)
+    numbers, to_integer = _whole_numbers(volume.voxels, rescale or Rescale())
+    ras = np.transpose(numbers, order)[tuple(slice(None, None, -1 if f else 1) for f in flips)]
     digest = hashlib.sha256()
     digest.update(np.asarray(ras.shape, dtype="<i8").tobytes())
-    digest.update(np.rint(ras.spacing_mm * 1000).astype("<i8").tobytes())
-    digest.update(values.tobytes())
+    digest.update(np.rint(spacing_of(volume.affine)[order] * 1000).astype("<i8").tobytes())
+    planes = np.transpose(ras, (2, 1, 0))
+    line = np.empty(planes.shape[1:], "<i2" if to_integer else "<f4")
+    for plane in planes:
+        if to_integer is None:
+            np.add(plane, np.float32(0.0), out=line)  # -0.0 becomes 0.0
+        else:
+            slope, intercept = to_integer
+            whole = plane.view(np.int16) if plane.dtype.itemsize == 2 else plane.astype(np.int16)
+            if slope != 1:
+                whole = whole * np.int16(slope)
+            np.add(whole, np.int16(intercept), out=line)
+        digest.update(line.data)
     return digest.hexdigest()
 
 
-def perceptual_hash(volume: Volume) -> str:
+def perceptual_hash(volume: Volume, rescale: Rescale | None = None) -> str:
     """256 bits of what the volume looks like: low frequencies of its cosine transform by sign.
 
     Taken on a 16x16x16 grid in RAS order, so that copies that were resampled or rescaled in
@@ -83,10 +97,58 @@ def perceptual_hash(volume: Volume) -> str:
     """
     from scipy import fft, ndimage
 
-    values: Array = np.asarray(volume.to_ras().voxels, dtype=np.float32)
+    numbers, back = _monotone(volume.voxels, rescale or Rescale())
+    ras = Volume(numbers, volume.affine).to_ras().voxels
     small = ndimage.zoom(
-        values, [16 / n for n in values.shape], order=1, grid_mode=True, mode="nearest"
+        ras,
+        [16 / n for n in ras.shape],
+        order=1,
+        grid_mode=True,
+        mode="nearest",
+        output=np.float32,
     )
-    low = fft.dctn(small)[:8, :8, :8].ravel()[1:257]
+    low = fft.dctn(back.apply(small))[:8, :8, :8].ravel()[1:257]
     bits = low > np.median(low)
     return np.packbits(bits).tobytes().hex()
+
+
+def _monotone(stored: Array, rescale: Rescale) -> tuple[Array, Rescale]:
+    """Numbers that rise with the values, and the one rescale that makes them values."""
+    if rescale.by_slice or float(rescale.slope) < 0:
+        return rescale.apply(stored), Rescale()
+    return stored, rescale
+
+
+def _foreground(numbers: Array, units: str, back: Rescale) -> npt.NDArray[np.bool_]:
+    if units == "HU":
+        mask = numbers > (_CT_BODY_HU - float(back.intercept)) / float(back.slope)
+    else:
+        lowest = numbers.min()
+        mask = numbers != lowest
+        if np.count_nonzero(mask) > 0.95 * mask.size:
+            high = float(np.percentile(numbers[sub_grid(numbers.shape)], 99))
+            mask = numbers > float(lowest) + 0.1 * (high - float(lowest))
+    return np.asarray(mask if mask.any() else np.ones(numbers.shape, dtype=bool))
+
+
+def sub_grid(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Every n-th voxel along each axis, so that there are about a quarter of a million at most."""
+    step = max(1, int(np.ceil((np.prod(shape, dtype=float) / SAMPLED_VOXELS) ** (1 / 3))))
+    return tuple(slice(0, n, step if n >= 4 * step else 1) for n in shape)
+
+
+def _whole_numbers(stored: Array, rescale: Rescale) -> tuple[Array, tuple[int, int] | None]:
+    """Numbers with the whole slope and intercept that make them int16 values, or values and None.
+
+    Multiplying and adding modulo 2**16 gives the right int16 wherever the result is one.
+    """
+    if stored.dtype.kind in "iu" and not rescale.by_slice:
+        slope, intercept = float(rescale.slope), float(rescale.intercept)
+        if slope.is_integer() and intercept.is_integer():
+            ends = [int(end) * slope + intercept for end in (stored.min(), stored.max())]
+            if all(_WHOLE.min <= x <= _WHOLE.max for x in (slope, intercept, *ends)):
+                return stored, (int(slope), int(intercept))
+    values = rescale.apply(stored)
+    inside = values.min() >= _WHOLE.min and values.max() <= _WHOLE.max
+    whole = inside and np.array_equal(values, np.rint(values))
+    return values, (1, 0) if whole else None

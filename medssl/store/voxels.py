@@ -53,14 +53,16 @@ def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> N
     # Two machines may share a folder, and have processes of the same number.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        array = blosc2.asarray(
-            np.ascontiguousarray(stored),
+        array = blosc2.empty(
+            stored.shape,
+            dtype=stored.dtype,
             urlpath=str(partial),
             mode="w",
             chunks=tuple(min(_CHUNK_EDGE, n) for n in stored.shape),
             blocks=tuple(min(_BLOCK_EDGE, n) for n in stored.shape),
             cparams={"codec": blosc2.Codec.LZ4, "clevel": 5, "nthreads": 1},
         )
+        array[...] = np.ascontiguousarray(stored)  # twice as fast as blosc2.asarray
         array.schunk.vlmeta["slope"] = np.asarray(rescale.slope, dtype=np.float64).tolist()
         array.schunk.vlmeta["intercept"] = np.asarray(rescale.intercept, dtype=np.float64).tolist()
         del array

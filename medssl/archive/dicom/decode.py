@@ -7,7 +7,10 @@ the codestream.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import struct
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -90,10 +93,18 @@ def check_format(header: Header) -> None:
         )
 
 
-def decode(header: Header) -> Array:
-    """All frames of a file, (frames, rows, columns), bits above HighBit masked, sign extended.
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The frames of a file, (frames, rows, columns), and the SHA-256 of the whole file."""
 
-    A mosaic comes unfolded, one frame a tile.
+    frames: Array
+    sha256: str
+
+
+def decode(header: Header) -> Decoded:
+    """All frames of a file, bits above HighBit masked, sign extended.
+
+    A mosaic comes unfolded, one frame a tile. The file is read once, and hashed on the way.
 
     Raises:
         Unreadable: the pixel data are cut off, too long, damaged or of an unknown encoding.
@@ -102,17 +113,17 @@ def decode(header: Header) -> Array:
     check_format(header)
     pixels = header.pixels
     try:
-        with header.path.open("rb") as file:
-            stream: BinaryIO = file
-            if pixels.offset is None:
-                stream = open_data_set(file)[1]
-            else:
-                file.seek(pixels.offset)
-            stored = _read_frames(stream, pixels)
+        data = header.path.read_bytes()
     except OSError as error:
         raise Unreadable(Reason.UNREADABLE_FILE, type(error).__name__) from error
-    values = _significant_bits(stored, pixels)
-    return header.mosaic.unfold(values) if header.mosaic else values
+    stream: BinaryIO = io.BytesIO(data)
+    if pixels.offset is None:
+        stream = open_data_set(stream)[1]
+    else:
+        stream.seek(pixels.offset)
+    values = _significant_bits(_read_frames(stream, pixels), pixels)
+    frames = header.mosaic.unfold(values) if header.mosaic else values
+    return Decoded(frames, hashlib.sha256(data).hexdigest())
 
 
 def _read_frames(stream: BinaryIO, pixels: PixelFormat) -> Array:
@@ -318,8 +329,10 @@ def _significant_bits(stored: Array, pixels: PixelFormat) -> Array:
         raise Unreadable(Reason.PIXEL_DATA_DAMAGED, f"decoded to {stored.dtype.itemsize} bytes")
     low_bit = pixels.high_bit - pixels.bits_stored + 1
     spare = pixels.bits_allocated - pixels.bits_stored
-    kind = "i" if pixels.signed else "u"
     if spare == 0:
-        return unsigned.view(f"{kind}{size}")
+        return unsigned.view(pixels.dtype)
+    if not pixels.signed and low_bit == 0:
+        kept: Array = unsigned & unsigned.dtype.type((1 << pixels.bits_stored) - 1)
+        return kept
     moved = unsigned << (spare - low_bit) if spare > low_bit else unsigned
-    return moved.view(f"{kind}{size}") >> spare
+    return moved.view(pixels.dtype) >> spare

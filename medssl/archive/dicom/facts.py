@@ -6,6 +6,7 @@ No text of a header is ever copied: a description or a model that is not on its 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pydicom.dataset import Dataset
 
@@ -106,7 +107,7 @@ def facts_of(ds: Dataset, modality: Modality | None) -> Facts:
     sex = elements.text(ds, "PatientSex").upper()
     return Facts(
         contrast=_contrast(ds, modality),
-        body_part=_body_part(ds),
+        body_part=_body_part(elements.text(ds, "BodyPartExamined").upper()),
         manufacturer=_manufacturer(elements.text(ds, "Manufacturer").upper()),
         model=_model(elements.text(ds, "ManufacturerModelName").upper()),
         field_strength_t=_tesla(field),
@@ -124,12 +125,14 @@ def _contrast(ds: Dataset, modality: Modality | None) -> str:
     words = " ".join(
         elements.text(ds, k) for k in ("SeriesDescription", "ProtocolName", "SequenceName")
     ).upper()
-    named = words.replace("_", " ")
-    for pattern, contrast in _MR_WORDS:
-        if re.search(pattern, named):
-            return contrast
     stated = elements.text(ds, "AcquisitionContrast").upper()
-    return _STATED.get(stated) or _contrast_by_times(ds)
+    return _contrast_by_words(words) or _STATED.get(stated) or _contrast_by_times(ds)
+
+
+@lru_cache
+def _contrast_by_words(words: str) -> str:
+    named = words.replace("_", " ")
+    return next((contrast for pattern, contrast in _MR_WORDS if re.search(pattern, named)), "")
 
 
 def _contrast_by_times(ds: Dataset) -> str:
@@ -151,8 +154,8 @@ def _contrast_by_times(ds: Dataset) -> str:
     return OTHER
 
 
-def _body_part(ds: Dataset) -> str:
-    stated = elements.text(ds, "BodyPartExamined").upper()
+@lru_cache
+def _body_part(stated: str) -> str:
     if not stated:
         return ""
     for words, part in _BODY_PARTS:
@@ -161,12 +164,14 @@ def _body_part(ds: Dataset) -> str:
     return OTHER
 
 
+@lru_cache
 def _manufacturer(stated: str) -> str:
     if not stated:
         return ""
     return next((name for word, name in _MANUFACTURERS if word in stated), OTHER)
 
 
+@lru_cache
 def _model(stated: str) -> str:
     if not stated:
         return ""

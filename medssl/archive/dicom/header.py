@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import io
+import struct
 import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
 from pydicom.config import disable_value_validation
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -26,6 +29,7 @@ from medssl.archive.dicom.facts import facts_of
 from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
 from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
 from medssl.archive.dicom.mosaic import Mosaic, mosaic_of
+from medssl.archive.dicom.parse import parse_header
 from medssl.archive.dicom.pet import PetHeader, pet_header
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Facts
@@ -66,6 +70,11 @@ class PixelFormat:
     present: bool
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the decoded pixels."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
+
+    @property
     def num_bytes(self) -> int:
         """Size of the decoded pixels, all frames."""
         bits = self.rows * self.columns * self.frames * self.samples * self.bits_allocated
@@ -104,9 +113,20 @@ def read_header(path: Path) -> Header:
             the UIDs that place it in a series.
     """
     try:
-        with path.open("rb") as file, disable_value_validation(), warnings.catch_warnings():
+        with disable_value_validation(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom quotes the value it warns of
-            return _read(path, file)
+            parsed = parse_header(path, _WANTED)
+            if parsed is not None:
+                return _read(
+                    path, parsed.ds, parsed.offset, parsed.pixels, cut_off=not parsed.pixels
+                )
+            with path.open("rb") as file:
+                ds, stream = open_data_set(file)
+                offset = stream.tell()
+                begin = stream.read(4)
+                present = _is_pixel_tag(begin, _transfer_syntax(ds))
+                place = offset if stream is file else None
+                return _read(path, ds, place, present, cut_off=not begin)
     except OSError as error:
         raise Unreadable(Reason.UNREADABLE_FILE, type(error).__name__) from error
 
@@ -137,8 +157,8 @@ def open_data_set(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
     return ds, file
 
 
-def _read(path: Path, file: BinaryIO) -> Header:
-    ds, stream = open_data_set(file)
+def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: bool) -> Header:
+    """`cut_off`: whether nothing follows the data set, not even pixels."""
     sop_class = elements.text(ds, "SOPClassUID") or elements.text(
         ds.file_meta, "MediaStorageSOPClassUID"
     )
@@ -150,7 +170,6 @@ def _read(path: Path, file: BinaryIO) -> Header:
         elements.text(ds, k) for k in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     )
     if not (sop_class and instance and study and series):
-        cut_off = not stream.read(1)
         raise Unreadable(Reason.DICOM_HEADER_DAMAGED if cut_off else Reason.DICOM_UID_MISSING)
     modality = modality_of(sop_class)
     frames: tuple[Frame, ...] = ()
@@ -171,7 +190,7 @@ def _read(path: Path, file: BinaryIO) -> Header:
         frame_of_reference=elements.text(ds, "FrameOfReferenceUID"),
         instance_number=elements.integer(ds, "InstanceNumber"),
         burned_in=elements.text(ds, "BurnedInAnnotation").upper() == "YES",
-        pixels=_pixel_format(ds, stream, inflated=stream is not file),
+        pixels=_pixel_format(ds, offset, present),
         frames=frames,
         facts=facts_of(ds, modality),
         declared_slices=elements.integer(ds, "NumberOfSlices") if modality == "PT" else None,
@@ -180,15 +199,16 @@ def _read(path: Path, file: BinaryIO) -> Header:
     )
 
 
-def _pixel_format(ds: Dataset, stream: BinaryIO, inflated: bool) -> PixelFormat:
+def _is_pixel_tag(begin: bytes, transfer_syntax: str) -> bool:
+    order = ">HH" if transfer_syntax == ExplicitVRBigEndian else "<HH"
+    return len(begin) == 4 and struct.unpack(order, begin) in _PIXEL_TAGS
+
+
+def _pixel_format(ds: Dataset, offset: int | None, present: bool) -> PixelFormat:
     def whole(key: str, default: int = 0) -> int:
         value = elements.integer(ds, key)
         return default if value is None else value
 
-    offset = stream.tell()
-    tag = stream.read(4)
-    order = "big" if _transfer_syntax(ds) == ExplicitVRBigEndian else "little"
-    found = (int.from_bytes(tag[:2], order), int.from_bytes(tag[2:], order))  # type: ignore[arg-type]
     return PixelFormat(
         rows=whole("Rows"),
         columns=whole("Columns"),
@@ -200,8 +220,8 @@ def _pixel_format(ds: Dataset, stream: BinaryIO, inflated: bool) -> PixelFormat:
         signed=whole("PixelRepresentation") == 1,
         photometric=elements.text(ds, "PhotometricInterpretation").upper(),
         transfer_syntax=_transfer_syntax(ds),
-        offset=None if inflated else offset,
-        present=found in _PIXEL_TAGS,
+        offset=offset,
+        present=present,
     )
 
 
@@ -274,4 +294,8 @@ _PRIVATE = (
     *((0x2001, e) for e in (0x0010, 0x1003)),  # Philips, diffusion
     *((0x7053, e) for e in (0x0010, 0x1000, 0x1009)),  # Philips, PET factors
 )
+_WANTED: dict[int, str | None] = {
+    **{int(Tag(k)): dictionary_VR(k) for k in _KEYWORDS},
+    **{int(Tag(t)): None for t in _PRIVATE},
+}
 _TAGS: list[BaseTag] = [*(Tag(k) for k in _KEYWORDS), *(Tag(t) for t in _PRIVATE)]

@@ -49,6 +49,7 @@ class _Series:
     judged: list[Judged] = field(default_factory=list)
     lost: dict[Path, Unreadable] = field(default_factory=dict)
     decoded: dict[Path, Array] = field(default_factory=dict)
+    hashes: dict[Path, str] = field(default_factory=dict)
 
     def judge(self) -> list[Judged]:
         images = self._images()
@@ -189,6 +190,7 @@ class _Series:
             _check_count(ordered, unplaced)
             rescale, units = rescale_of(ordered)
             stored = self._stored(ordered)
+            source = _source([s.header for s in ordered], part.name)
         except Misplaced as problem:
             self._reject_part(part, problem.reason, problem.detail)
             return
@@ -199,7 +201,7 @@ class _Series:
         assert modality is not None
         self.judged.append(
             Scan(
-                source=_source([s.header for s in ordered], part.name),
+                source=replace(source, sha256=tuple(self.hashes[path] for path in source.files)),
                 stored=stored,
                 rescale=rescale,
                 affine=placed.affine,
@@ -214,17 +216,25 @@ class _Series:
 
     def _stored(self, slices: Sequence[Slice]) -> Array:
         """(slices, rows, columns), as the type that holds them all."""
-        frames = [self._frame(one) for one in slices]
-        absent = [i for i, frame in enumerate(frames, 1) if frame is None]
-        if absent:
+        absent = [i for i, one in enumerate(slices, 1) if one.header.path in self.lost]
+        stored: Array | None = None
+        for i, one in enumerate(slices if not absent else ()):
+            frame = self._frame(one)
+            if frame is None:
+                absent.append(i + 1)
+                continue
+            if stored is None:
+                kind = np.result_type(*{one.header.pixels.dtype for one in slices})
+                stored = np.empty((len(slices), *frame.shape), kind)
+            stored[i] = frame
+            if len(one.header.frames) == 1:
+                self.decoded.pop(one.header.path, None)
+        if absent or stored is None:
             raise Misplaced(
                 Reason.MISSING_SLICE,
                 f"{len(absent)} of {len(slices)} slices cannot be read, the first is {absent[0]}",
             )
-        for one in slices:
-            if len(one.header.frames) == 1:
-                self.decoded.pop(one.header.path, None)
-        return np.stack([frame for frame in frames if frame is not None])
+        return stored
 
     def _frame(self, one: Slice) -> Array | None:
         pixels = self._pixels(one.header)
@@ -236,10 +246,12 @@ class _Series:
             return None
         if header.path not in self.decoded:
             try:
-                self.decoded[header.path] = decode(header)
+                decoded = decode(header)
             except Unreadable as problem:
                 self.lost[header.path] = problem
                 return None
+            self.decoded[header.path] = decoded.frames
+            self.hashes[header.path] = decoded.sha256
         return self.decoded[header.path]
 
     def _reject_part(self, part: Part, reason: Reason, detail: str) -> None:

@@ -85,19 +85,19 @@ def test_lossless_encodings_decode_exactly(
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     ds.compress(syntax, generate_instance_uid=False)
-    found = decode(read_header(series.write(syntax)[0]))
+    found = decode(read_header(series.write(syntax)[0])).frames
     assert found.dtype == pixels.dtype
     np.testing.assert_array_equal(found, pixels[None])
 
 
 def test_htj2k_decodes_exactly(make_series: MakeSeries) -> None:
     path = encoded(make_series, HTJ2K, HTJ2KLossless)
-    np.testing.assert_array_equal(decode(read_header(path)), IMAGE[None])
+    np.testing.assert_array_equal(decode(read_header(path)).frames, IMAGE[None])
 
 
 def test_jpeg_extended_with_12_bits(make_series: MakeSeries) -> None:
     path = encoded(make_series, JPEG12, JPEGExtended12Bit)
-    found = decode(read_header(path)).astype(int)
+    found = decode(read_header(path)).frames.astype(int)
     assert np.abs(found - IMAGE).max() <= 5  # the quantisation of this codestream
 
 
@@ -109,7 +109,7 @@ def test_jpeg_baseline(make_series: MakeSeries) -> None:
     ds = pydicom.dcmread(path)
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
     ds.save_as(path)
-    found = decode(read_header(path))
+    found = decode(read_header(path)).frames
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - smooth).max() <= 3
 
@@ -119,7 +119,7 @@ def test_frames_split_over_fragments(make_series: MakeSeries) -> None:
     ds = pydicom.dcmread(path)
     ds.PixelData = encapsulate([HTJ2K], fragments_per_frame=3)
     ds.save_as(path)
-    np.testing.assert_array_equal(decode(read_header(path)), IMAGE[None])
+    np.testing.assert_array_equal(decode(read_header(path)).frames, IMAGE[None])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_native_encodings(
         data = words.byteswap().tobytes()
     ds.PixelData = data
     ds["PixelData"].VR = "OW"
-    found = decode(read_header(series.write(syntax)[0]))
+    found = decode(read_header(series.write(syntax)[0])).frames
     np.testing.assert_array_equal(found[0], pixels)
     assert found.dtype == pixels.dtype
 

@@ -1,0 +1,82 @@
+"""One file of an archive, looked at in a guarded process: what it is, and its header if DICOM."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl.archive.cases import patient_tag, series_tag
+from medssl.archive.find import FileKind, Found, sniff
+from medssl.archive.identity import Key
+from medssl.archive.reasons import Reason
+
+if TYPE_CHECKING:
+    from medssl.archive.dicom import Header
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A folder (or a single file) of scans, and the keys of its files."""
+
+    root: Path
+    key: Key
+
+    @cached_property
+    def place(self) -> str:
+        """The folder's one true path, so that two archives never share a key."""
+        return os.path.realpath(self.root)
+
+    def file_key(self, relative: str) -> str:
+        return self.key.hmac("file", self.place, relative)
+
+    def unit_of_file(self, file_key: str) -> str:
+        """The unit of a file that is read by itself."""
+        return self.key.hmac("unit of file", file_key)
+
+    def unit_of_series(self, header: Header) -> str:
+        return self.key.hmac(
+            "unit of series", self.place, header.patient[0], header.study, header.series
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a file is.
+
+    Attributes:
+        unit_key: what it is read together with.
+        tags: keyed hashes of its series and its patient (DICOM).
+        header: of a DICOM image, pickled: only the process that reads the series unpacks it.
+    """
+
+    kind: FileKind
+    reason: str = ""
+    detail: str = ""
+    unit_key: str = ""
+    tags: str = ""
+    header: bytes | None = None
+
+
+def look(archive: Archive, found: Found) -> Looked:
+    """Sniff a file, and read its header where it is DICOM."""
+    alone = archive.unit_of_file(archive.file_key(found.relative))
+    if found.size < 0:
+        return Looked(FileKind.REFUSED, Reason.UNREADABLE_FILE.value, unit_key=alone)
+    kind, reason = sniff(found.path, found.size)
+    if kind is not FileKind.DICOM:
+        return Looked(kind, reason.value if reason else "", unit_key=alone)
+    from medssl.archive.dicom import Unreadable, read_header
+
+    try:
+        header = read_header(found.path)
+    except Unreadable as fault:
+        kind = FileKind.SIDE if fault.reason is Reason.DICOMDIR else FileKind.REFUSED
+        return Looked(kind, fault.reason.value, fault.detail, unit_key=alone)
+    key = archive.key
+    tags = f"{series_tag(key, header.series)} {patient_tag(key, header.patient[0])}"
+    unit_key = archive.unit_of_series(header)
+    return Looked(kind, unit_key=unit_key, tags=tags, header=pickle.dumps(header, protocol=5))
