@@ -57,7 +57,7 @@ def _new_files(
 ) -> Iterator[Sequence[Found]]:
     """Catalogues the files that an earlier run knows; the others come out to be looked at."""
     batch: list[Found] = []
-    for found in _files(archive, out.walked):
+    for found in files_of(archive, out.walked):
         out.num_files += 1
         file_key = archive.file_key(found.relative)
         record = journal.file(file_key) if journal else None
@@ -75,7 +75,8 @@ def _new_files(
         yield batch
 
 
-def _files(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+def files_of(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+    """Every file of an archive, be it a folder or a single file."""
     if archive.root.is_dir():
         yield from walk(archive.root, counts)
     else:

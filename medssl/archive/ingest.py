@@ -20,12 +20,13 @@ from medssl.archive.cluster import ClusterPool
 from medssl.archive.config import IngestConfig
 from medssl.archive.discover import Discovery, discover
 from medssl.archive.find import FileKind, Found
-from medssl.archive.identity import Key, default_key_file, load_key
-from medssl.archive.journal import Journal, UnitRows
+from medssl.archive.identity import Key, RecordingKey, default_key_file, load_key
+from medssl.archive.journal import RETRY, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
 from medssl.archive.look import Archive, look
 from medssl.archive.plan import Plan, Planner
 from medssl.archive.pool import Failure, Item, Pool, Result
+from medssl.archive.preimages import add_signature, ingest_recorded
 from medssl.archive.summary import IngestResult, RunCounts, summarise
 from medssl.archive.worker import (
     Context,
@@ -41,7 +42,6 @@ from medssl.store.writer import create_store
 _NIFTI_AT_ONCE = 8
 _COMMIT_UNITS = 2000
 _COMMIT_EVERY_S = 10.0
-_RETRY = "retry"  # the signature of a unit whose reading broke down: the next run tries again
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
@@ -110,7 +110,10 @@ class _Run:
     committed_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> RunCounts:
-        self.linkage = Linkage(self.config.linkage) if self.config.linkage else None
+        if self.config.linkage is not None:
+            place = os.path.realpath(self.config.archive)
+            self.linkage = Linkage(self.config.linkage, place)
+            self.key = RecordingKey(self.key.secret)
         try:
             planner = Planner(
                 self.config, self.key, self.cases, self.journal, self.linkage, self._label_maps
@@ -136,8 +139,9 @@ class _Run:
     def _read(self, planner: Planner, plan: Plan) -> None:
         self.progress.start("reading scans", plan.num_units)
         withdrawn = self.journal.withdrawn()
-        context = Context(self.config.store, self.key, self.config, withdrawn)
-        with _pool(self.config, partial(ingest_unit, context)) as pool:
+        context = Context(self.config.store, Key(self.key.secret), self.config, withdrawn)
+        read = ingest_unit if self.linkage is None else ingest_recorded
+        with _pool(self.config, partial(read, context)) as pool:
             for unit, answer in pool.map(self._batches(planner, plan)):
                 self._keep(answer if isinstance(answer, UnitResult) else self._broken(unit, answer))
                 self.progress.advance()
@@ -158,8 +162,10 @@ class _Run:
             return {found.relative: answer is True for found, answer in pool.map(batches)}
 
     def _keep(self, result: UnitResult) -> None:
+        if isinstance(self.key, RecordingKey):
+            add_signature(result, self.key)
         if result.failed:
-            result.store.signature = _RETRY
+            result.store.signature = RETRY
         self.masked_voxels += result.masked_voxels
         self.waiting.append(result.store)
         self.links += result.linkage
@@ -176,7 +182,7 @@ class _Run:
 
     def _broken(self, unit: Unit, failure: Failure) -> UnitResult:
         """The rows of a unit whose reading broke down."""
-        result = UnitResult(UnitRows(unit.unit_key, _RETRY), failed=True)
+        result = UnitResult(UnitRows(unit.unit_key, RETRY), failed=True)
         source_key = self.key.hmac("source", unit.source_key, "")
         code = failure.reason.value
         result.store.rows["rejected"].append(

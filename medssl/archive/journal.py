@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS parts (part TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT);
 """
 
+RETRY = "retry"  # the signature of a unit whose reading broke down: the next run tries again
 _MANY_PARTS = 32  # small ones; more are merged
 _SMALL_BYTES = 32 << 20
 _MERGED_BYTES = 128 << 20
@@ -238,11 +239,11 @@ class Journal:
         for unit in units:
             query = "SELECT tags FROM files WHERE unit_key = ? AND kind = 'dicom' LIMIT 1"
             for (text,) in self._db.execute(query, (unit,)):
-                tags.add(text.partition(" ")[2])
+                tags.update(text.split(" ")[1:2])
         tagged: set[str] = set()
         for tag in tags - {""}:
-            query = "SELECT DISTINCT unit_key FROM files WHERE kind = 'dicom' AND tags LIKE ?"
-            tagged.update(row[0] for row in self._db.execute(query, (f"% {tag}",)))
+            query = "SELECT unit_key FROM files WHERE kind = 'dicom' AND tags || ' ' LIKE ?"
+            tagged.update(row[0] for row in self._db.execute(query, (f"% {tag} %",)))
         query = "SELECT 1 FROM patients WHERE unit_key = ? AND patient_key != ?"
         others = {u for u in tagged if self._db.execute(query, (u, patient_key)).fetchone()}
         return units | (tagged - others)
@@ -262,6 +263,24 @@ class Journal:
                 self._db.execute("DELETE FROM files WHERE unit_key = ?", (unit,))
                 self._db.execute("UPDATE units SET signature = '' WHERE unit_key = ?", (unit,))
         self.drop(unit_keys)
+
+    # --- whole tables, for a new journal of the same store --------------------------------------
+
+    def table(self, name: str) -> Iterator[tuple[str, ...]]:
+        """The rows of a table, in the order of its first column."""
+        yield from self._db.execute(f"SELECT * FROM {name} ORDER BY 1")
+
+    def fill(self, name: str, rows: Iterable[tuple[str, ...]]) -> None:
+        """Add rows to a table in one transaction."""
+        with self._transaction():
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                self._db.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", row)
+
+    def files_of_unit(self, unit_key: str) -> list[tuple[str, str]]:
+        """(file_key, stamp) of each file of a unit, in the order of file_key."""
+        query = "SELECT file_key, stamp FROM files WHERE unit_key = ? ORDER BY file_key"
+        return self._db.execute(query, (unit_key,)).fetchall()
 
     # --- inside ---------------------------------------------------------------------------------
 
