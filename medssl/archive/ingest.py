@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from medssl.archive.cases import Cases, read_cases
+from medssl.archive.cases import Cases
 from medssl.archive.cluster import ClusterPool
 from medssl.archive.config import IngestConfig
 from medssl.archive.discover import Discovery, discover
@@ -37,6 +37,7 @@ from medssl.archive.worker import (
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
+from medssl.report.quality import write_quality
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
@@ -45,7 +46,7 @@ _COMMIT_EVERY_S = 10.0
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
-    """Take an archive into a store, or what is new of it.
+    """Take an archive into a store, or what is new of it; write `quality.html` if that changed.
 
     Raises:
         ConfigError: the archive is missing or holds no scan, a path is where it must not be, or
@@ -61,7 +62,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     if config.scheduler is not None:  # the workers stand in folders of their own
         places = {"archive": config.archive.absolute(), "store": config.store.absolute()}
         config = config.model_copy(update=places)
-    cases = (read_cases(config.cases) if config.cases else Cases()).tagged(key)
+    cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
     if _holds_something(config.store):
@@ -77,6 +78,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         counts = _Run(config, key, cases, journal, found, progress).run()
         journal.compact()
         finished = True
+        write_quality(config.store, counts.seen(), progress)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
@@ -86,6 +88,14 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
             # A lost worker of a cluster may leave half a file.
             journal.close(finished and config.scheduler is None)
     return summarise(config.store, counts, cases, time.monotonic() - began)
+
+
+def _cases(config: IngestConfig) -> Cases:
+    if config.cases is None:
+        return Cases()
+    from medssl.archive.cases_table import read_cases  # loads pandas
+
+    return read_cases(config.cases)
 
 
 def num_workers(config: IngestConfig) -> int:

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -26,7 +27,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _START_LIMIT_S = 300.0
 _STOP_WAIT_S = 2.0
-_PRELOAD = ["medssl.archive.worker", "medssl.archive.dicom", "blosc2", "nibabel", "scipy.ndimage"]
+_PRELOAD = ["medssl.archive.worker", "medssl.archive.dicom", "blosc2", "scipy.fft", "scipy.ndimage"]
+
+_FORKSERVER = multiprocessing.get_context("forkserver")
+
+
+def warm_up() -> None:
+    """Begin to load what the processes need, while the caller still loads what it needs itself."""
+    _FORKSERVER.set_forkserver_preload(_PRELOAD)
+    forkserver.ensure_running()
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,11 @@ class Pool(Generic[Item, Result]):
         time_limit_s: float,
     ) -> None:
         """`function` is picklable; memory is counted from what a process has when it begins."""
+        warm_up()
         self._function = function
         self._workers = workers
         self._max_memory_bytes = max_memory_bytes
         self._time_limit_s = time_limit_s
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOAD)
         self._running: list[_Process[Item]] = []
 
     def __enter__(self) -> Pool[Item, Result]:
@@ -109,8 +117,8 @@ class Pool(Generic[Item, Result]):
                 worker.pipe.send(list(batch))
 
     def _start(self) -> _Process[Item]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
+        ours, theirs = _FORKSERVER.Pipe()
+        process = _FORKSERVER.Process(
             target=_serve, args=(theirs, self._function, self._max_memory_bytes), daemon=True
         )
         process.start()

@@ -12,6 +12,14 @@ from medssl.archive.reasons import Reason
 from medssl.store.parts import read_columns
 from medssl.store.writer import write_about
 
+_KIND_NAMES = {
+    "dicom": "DICOM",
+    "nifti": "NIfTI",
+    "pair data": "voxels of a NIfTI pair",
+    "side": "side files: tables, texts, directories of media",
+    "refused": "not read as a scan",
+}
+
 
 @dataclass(frozen=True)
 class RunCounts:
@@ -24,6 +32,14 @@ class RunCounts:
     units_read: int
     units_unchanged: int
     masked_voxels: int
+
+    def seen(self) -> dict[str, int]:
+        """Files by what they are, in words, and what was passed over."""
+        return {
+            **{_KIND_NAMES.get(kind, kind): number for kind, number in self.by_kind.items()},
+            "links, not followed": self.links,
+            "places reached before": self.repeats,
+        }
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,7 @@ class IngestResult:
         ):
             if lines:
                 out.append(f"cases: {len(lines)} rows {what}")
+        out.append(f"quality: {self.store / 'quality.html'}")
         out.append(
             f"store: {self.store}  next: medssl pretrain CONFIG --out RUN --set store={self.store}"
         )

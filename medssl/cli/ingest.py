@@ -38,6 +38,9 @@ def ingest(
     config: Annotated[Path | None, typer.Option(help="YAML file with further settings.")] = None,
 ) -> None:
     """Take an archive of DICOM and NIfTI into a store, or what is new of it."""
+    from medssl.archive.pool import warm_up
+
+    warm_up()
     from medssl.archive.config import IngestConfig
     from medssl.archive.ingest import ingest as run
     from medssl.cli.terminal import TerminalProgress

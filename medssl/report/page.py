@@ -6,7 +6,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Part = dict[str, Any]
 
-_HASH = re.compile(r"[0-9a-f]{32,64}")
+_UNBROKEN = 28  # characters that are not broken over two lines of a cell
+_HASH = re.compile(r"[0-9a-f]{12}|[0-9a-f]{32,64}")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Section:
 
     heading: str
     parts: Sequence[Part]
+
+
+def subheading(line: str) -> Part:
+    """A heading inside a section."""
+    return {"kind": "subheading", "text": line}
 
 
 def text(line: str) -> Part:
@@ -58,8 +64,63 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Part:
     return {"kind": "table", "columns": list(zip(columns, numeric, strict=True)), "rows": cells}
 
 
-def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
-    """Write the page, replacing it whole; every text in it is escaped."""
+def shaded(value: Any, share: float) -> dict[str, Any]:
+    """A cell of a table whose ground is the darker the larger `share` (0 to 1) is."""
+    return {**_cell(value), "shade": round(100 * min(max(share, 0.0), 1.0))}
+
+
+def details(summary: str, parts: Sequence[Part]) -> Part:
+    """Parts behind a line that opens them."""
+    return {"kind": "details", "text": summary, "parts": parts}
+
+
+def drawing(svg: str, caption: str) -> Part:
+    """An inline SVG; `svg` is taken as markup, so its texts must be escaped already."""
+    return {"kind": "drawing", "text": caption, "svg": svg}
+
+
+def charts(drawings: Sequence[Part]) -> Part:
+    """Drawings side by side, smaller."""
+    return {"kind": "charts", "parts": drawings}
+
+
+def tiles(numbers: Iterable[tuple[str, str]]) -> Part:
+    """Large numbers with a word below each."""
+    return {"kind": "tiles", "tiles": list(numbers)}
+
+
+def points(lines: Iterable[tuple[str, str]]) -> Part:
+    """A list of (sentence, heading that it leads to, or empty)."""
+    return {"kind": "points", "points": [(line, anchor(to) if to else "") for line, to in lines]}
+
+
+def terms(entries: Iterable[tuple[str, str, str]]) -> Part:
+    """Codes explained: (code, how often, what it means)."""
+    return {"kind": "terms", "terms": list(entries)}
+
+
+def gallery(pictures: Iterable[tuple[str, str, Sequence[str]]]) -> Part:
+    """Small pictures side by side: (JPEG in base64 or empty, what it shows, lines below it)."""
+    return {"kind": "gallery", "pictures": list(pictures)}
+
+
+def anchor(heading: str) -> str:
+    """The id of a section, made of its heading."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
+def write_page(
+    path: Path,
+    title: str,
+    lead: str,
+    sections: Sequence[Section],
+    meta: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the page, replacing it whole; every text in it is escaped.
+
+    Args:
+        meta: names and contents for its head, so that a program can read them.
+    """
     from jinja2 import Environment, FileSystemLoader
 
     folder = Path(__file__).parent
@@ -67,7 +128,12 @@ def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -
         loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("page.html.j2").render(
-        title=title, lead=lead, sections=sections, footer=f"Written by medssl {__version__}."
+        title=title,
+        lead=lead,
+        sections=sections,
+        meta=meta or {},
+        anchor=anchor,
+        footer=f"Written by medssl {__version__}.",
     )
     write_atomically(path, page)
     return path
@@ -84,10 +150,14 @@ def figure_png(drawn: Figure) -> bytes:
 
 
 def _cell(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
     if isinstance(value, bool) or value is None:
         return {"text": {True: "yes", False: "no", None: "–"}[value], "number": False}
     if isinstance(value, int):
         return {"text": f"{value:,}", "number": True}
     if isinstance(value, float):
         return {"text": "–" if math.isnan(value) else f"{value:.4g}", "number": True}
-    return {"text": str(value), "number": False, "hash": bool(_HASH.fullmatch(str(value)))}
+    word = str(value)
+    kept = len(word) <= _UNBROKEN
+    return {"text": word, "number": False, "hash": bool(_HASH.fullmatch(word)), "short": kept}

@@ -7,6 +7,7 @@ floats first would take longer than everything else that an ingest does to it.
 from __future__ import annotations
 
 import hashlib
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -62,19 +63,21 @@ def foreground_of(volume: Volume) -> npt.NDArray[np.bool_]:
 
 
 def pixel_sha256(volume: Volume, rescale: Rescale | None = None) -> str:
-    """Hash of the values in RAS order, with shape and spacing in micrometres.
+    """Hash of the values in a fixed order, with shape and spacing in micrometres.
 
-    The first axis runs fastest, as in a NIfTI file. Values are hashed as int16 where all of them
-    are whole numbers in its range, else as float32; so the hash depends on the values alone, and a
+    The order is from the right to the left fastest, then to the back, then to the head: that of an
+    axial series, which so needs no reordering. Values are hashed as int16 where all of them are
+    whole numbers in its range, else as float32. So the hash depends on the values alone, and a
     DICOM series and the NIfTI made from it agree, whatever order and type they are stored in.
     """
     order, flips = ras_order(volume.affine)
     numbers, to_integer = _whole_numbers(volume.voxels, rescale or Rescale())
-    ras = np.transpose(numbers, order)[tuple(slice(None, None, -1 if f else 1) for f in flips)]
+    backwards = (not flips[0], not flips[1], flips[2])  # R and A run the other way
+    lps = np.transpose(numbers, order)[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
     digest = hashlib.sha256()
-    digest.update(np.asarray(ras.shape, dtype="<i8").tobytes())
+    digest.update(np.asarray(lps.shape, dtype="<i8").tobytes())
     digest.update(np.rint(spacing_of(volume.affine)[order] * 1000).astype("<i8").tobytes())
-    planes = np.transpose(ras, (2, 1, 0))
+    planes = np.transpose(lps, (2, 1, 0))
     line = np.empty(planes.shape[1:], "<i2" if to_integer else "<f4")
     for plane in planes:
         if to_integer is None:
@@ -121,7 +124,8 @@ def _monotone(stored: Array, rescale: Rescale) -> tuple[Array, Rescale]:
 
 def _foreground(numbers: Array, units: str, back: Rescale) -> npt.NDArray[np.bool_]:
     if units == "HU":
-        mask = numbers > (_CT_BODY_HU - float(back.intercept)) / float(back.slope)
+        limit = (_CT_BODY_HU - float(back.intercept)) / float(back.slope)
+        mask = numbers > (limit if numbers.dtype.kind == "f" else floor(limit))
     else:
         lowest = numbers.min()
         mask = numbers != lowest

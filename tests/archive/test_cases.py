@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from medssl.archive.cases import Cases, patient_tag, read_cases, series_tag
+from medssl.archive.cases import Cases, patient_tag, series_tag
+from medssl.archive.cases_table import read_cases
 from medssl.archive.identity import Key
 from medssl.errors import ConfigError
 

@@ -29,14 +29,15 @@ _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(\.\d{1,6})?")
 
 
 @cache
-def _tag(key: Key) -> BaseTag:
+def tag_of(key: Key) -> BaseTag:
+    """The tag, always the same object: to compare two tags pydicom needs a microsecond."""
     return Tag(key)
 
 
 def raw(ds: Dataset, key: Key) -> Any:
     """The value of an element, or None; a value that cannot be parsed counts as absent."""
     try:
-        tag = _tag(key)
+        tag = tag_of(key)
         return ds[tag].value if tag in ds else None
     except Exception:  # pydicom raises many kinds for a value that its VR does not allow
         return None
@@ -44,7 +45,7 @@ def raw(ds: Dataset, key: Key) -> Any:
 
 def _plain(ds: Dataset, key: Key) -> str | None:
     """The text of an element that is still bytes and plain ASCII; empty where it is absent."""
-    item: Any = ds.get_item(_tag(key))
+    item: Any = ds.get_item(tag_of(key))
     if item is None:
         return ""
     if type(item) is not RawDataElement or item.VR not in _TEXT or item.value is None:
@@ -97,7 +98,7 @@ def numbers(ds: Dataset, key: Key) -> tuple[float, ...]:
 
 def _integer(ds: Dataset, key: Key) -> int | None:
     """The one number of a little-endian integer element that is still bytes."""
-    item: Any = ds.get_item(_tag(key))
+    item: Any = ds.get_item(tag_of(key))
     if type(item) is not RawDataElement or not item.is_little_endian or not item.value:
         return None
     size, signed = _BINARY.get(item.VR or "", (0, False))
@@ -117,7 +118,7 @@ def number_or_nan(ds: Dataset, key: Key) -> float | None:
     plain = _plain(ds, key)
     if plain is None:
         try:
-            empty = str(ds[_tag(key)].value).strip() in ("", "None")
+            empty = str(ds[tag_of(key)].value).strip() in ("", "None")
         except Exception:  # pydicom raises many kinds for a value that its VR does not allow
             empty = False
     else:

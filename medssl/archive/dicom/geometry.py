@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,8 @@ class Stack:
     affine: Affine
 
 
-def check_orientation(orientation: Sequence[float]) -> None:
+@lru_cache
+def check_orientation(orientation: tuple[float, ...]) -> None:
     """Raise Misplaced unless the cosines are two perpendicular unit vectors."""
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     faults = np.abs([np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column])

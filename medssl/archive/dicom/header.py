@@ -29,7 +29,7 @@ from medssl.archive.dicom.facts import facts_of
 from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
 from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
 from medssl.archive.dicom.mosaic import Mosaic, mosaic_of
-from medssl.archive.dicom.parse import parse_header
+from medssl.archive.dicom.parse import Wanted, parse_header
 from medssl.archive.dicom.pet import PetHeader, pet_header
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Facts
@@ -294,8 +294,8 @@ _PRIVATE = (
     *((0x2001, e) for e in (0x0010, 0x1003)),  # Philips, diffusion
     *((0x7053, e) for e in (0x0010, 0x1000, 0x1009)),  # Philips, PET factors
 )
-_WANTED: dict[int, str | None] = {
-    **{int(Tag(k)): dictionary_VR(k) for k in _KEYWORDS},
-    **{int(Tag(t)): None for t in _PRIVATE},
+_WANTED: Wanted = {
+    **{int(elements.tag_of(k)): (elements.tag_of(k), dictionary_VR(k)) for k in _KEYWORDS},
+    **{int(elements.tag_of(t)): (elements.tag_of(t), None) for t in _PRIVATE},
 }
 _TAGS: list[BaseTag] = [*(Tag(k) for k in _KEYWORDS), *(Tag(t) for t in _PRIVATE)]

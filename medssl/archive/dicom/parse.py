@@ -46,6 +46,7 @@ _implicit = Struct("<HHL").unpack_from
 _length = Struct("<L").unpack_from
 
 
+Wanted = Mapping[int, tuple[BaseTag, str | None]]
 _Elements = dict[BaseTag, DataElement | RawDataElement]
 
 
@@ -71,11 +72,11 @@ class _TooShort(_Doubt):
     """The bytes at hand end before the pixels."""
 
 
-def parse_header(path: Path, wanted: Mapping[int, str | None]) -> Parsed | None:
+def parse_header(path: Path, wanted: Wanted) -> Parsed | None:
     """The wanted elements of a file's top level; None where pydicom has to read it.
 
     Args:
-        wanted: tag to VR by the dictionary, None for private tags.
+        wanted: by number, the tag and its VR by the dictionary, None for private ones.
 
     Raises:
         OSError: the file cannot be read.
@@ -98,7 +99,7 @@ def parse_header(path: Path, wanted: Mapping[int, str | None]) -> Parsed | None:
         os.close(handle)
 
 
-def _parse(data: bytes, whole: bool, wanted: Mapping[int, str | None]) -> Parsed:
+def _parse(data: bytes, whole: bool, wanted: Wanted) -> Parsed:
     if data[128:132] != b"DICM":
         raise _Doubt
     meta: _Elements = {}
@@ -116,14 +117,14 @@ def _parse(data: bytes, whole: bool, wanted: Mapping[int, str | None]) -> Parsed
     return Parsed(ds, at, at < len(data))
 
 
-_META: dict[int, str | None] = {0x00020002: "UI", _SYNTAX: "UI"}
+_META: Wanted = {n: (BaseTag(n), "UI") for n in (0x00020002, _SYNTAX)}
 
 
 def _scan(
     data: bytes,
     at: int,
     implicit: bool,
-    wanted: Mapping[int, str | None],
+    wanted: Wanted,
     found: _Elements,
     stop: int,
 ) -> int:
@@ -158,8 +159,9 @@ def _scan(
         if tag in wanted:
             if at > end:
                 raise _TooShort
-            vr = wanted[tag] if implicit else code.decode("ascii")
-            key = BaseTag(tag)
+            key, vr = wanted[tag]
+            if not implicit:
+                vr = code.decode("ascii")
             found[key] = RawDataElement(
                 key, vr, length, data[begin : begin + length], begin, implicit, True
             )

@@ -280,7 +280,7 @@ def _is_placed(header: Header) -> bool:
 
 
 def _unplaced(
-    header: Header, position: Sequence[float], orientation: Sequence[float]
+    header: Header, position: tuple[float, ...], orientation: tuple[float, ...]
 ) -> Reason | None:
     if not position or not orientation:
         return Reason.POSITION_MISSING
