@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -54,7 +55,15 @@ class IngestConfig(Config):
         "travels to them.",
     )
     max_voxels: int = Field(
-        default=2**30, ge=1, description="A file whose header asks for more is not decoded."
+        default=2**30,
+        ge=1,
+        description="A file or a volume whose header asks for more is not decoded.",
+    )
+    irregular_spacing: Literal["quarantine", "resample"] = Field(
+        default="quarantine",
+        description="DICOM slices at unequal steps along one line: set aside, or resampled from "
+        "their true positions to their median step (SPACING_RESAMPLED), never across a gap that "
+        "has room for a missing slice.",
     )
     max_memory_gb: float = Field(
         default=8.0, gt=0, description="Memory that one reading process may take for one series."

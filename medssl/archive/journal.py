@@ -235,17 +235,22 @@ class Journal:
         for uid in volume_uids:
             query = "SELECT unit_key FROM outputs WHERE id = ?"
             units.update(row[0] for row in self._db.execute(query, (uid,)))
-        tags = set(patient_tags)
+        series_tags, tags = set(), set(patient_tags)
         for unit in units:
-            query = "SELECT tags FROM files WHERE unit_key = ? AND kind = 'dicom' LIMIT 1"
+            query = "SELECT tags FROM files WHERE unit_key = ? AND kind = 'dicom'"
             for (text,) in self._db.execute(query, (unit,)):
-                tags.update(text.split(" ")[1:2])
+                series, patient, *_ = f"{text}  ".split(" ")
+                series_tags.add(series)
+                tags.add(patient)
         tagged: set[str] = set()
         for tag in tags - {""}:
             query = "SELECT unit_key FROM files WHERE kind = 'dicom' AND tags || ' ' LIKE ?"
             tagged.update(row[0] for row in self._db.execute(query, (f"% {tag} %",)))
         query = "SELECT 1 FROM patients WHERE unit_key = ? AND patient_key != ?"
         others = {u for u in tagged if self._db.execute(query, (u, patient_key)).fetchone()}
+        for tag in series_tags - {""}:  # damaged files whose bytes name the series
+            query = "SELECT unit_key FROM files WHERE kind != 'dicom' AND tags || ' ' LIKE ?"
+            units.update(row[0] for row in self._db.execute(query, (f"{tag} %",)))
         return units | (tagged - others)
 
     def withdraw(

@@ -60,7 +60,7 @@ class KeyMap:
 
     def renewed(self, fields: Iterable[str]) -> list[str]:
         """Fields with the keys among them renewed, where they are known."""
-        return [(self.get(f) or f) if _DIGEST.fullmatch(f) else f for f in fields]
+        return [(self.get(f) or f) if is_key(f) else f for f in fields]
 
     def learn_file(self, place: Archive, found: Found) -> tuple[str, str]:
         """A file that is there now: its old and its new key, and what is read by itself of it."""
@@ -74,3 +74,8 @@ class KeyMap:
 
     def close(self) -> None:
         self._db.close()
+
+
+def is_key(text: str) -> bool:
+    """Whether a text looks like a keyed hash."""
+    return _DIGEST.fullmatch(text) is not None

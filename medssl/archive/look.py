@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from medssl.archive.cases import patient_tag, series_tag
 from medssl.archive.find import FileKind, Found, sniff
 from medssl.archive.identity import Key
+from medssl.archive.lost import tags_in_bytes
 from medssl.archive.reasons import Reason
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Looked:
 
     Attributes:
         unit_key: what it is read together with.
-        tags: keyed hashes of its series and its patient (DICOM).
+        tags: keyed hashes of its series and its patient (DICOM), or of its series and instance
+            (damaged).
         header: of a DICOM image, pickled: only the process that reads the series unpacks it.
     """
 
@@ -68,14 +70,17 @@ def look(archive: Archive, found: Found) -> Looked:
         return Looked(FileKind.REFUSED, Reason.UNREADABLE_FILE.value, unit_key=alone)
     kind, reason = sniff(found.path, found.size)
     if kind is not FileKind.DICOM:
-        return Looked(kind, reason.value if reason else "", unit_key=alone)
+        unknown = reason is Reason.UNKNOWN_FORMAT
+        tags = tags_in_bytes(archive.key, found.path) if unknown else ""
+        return Looked(kind, reason.value if reason else "", unit_key=alone, tags=tags)
     from medssl.archive.dicom import Unreadable, read_header
 
     try:
         header = read_header(found.path)
     except Unreadable as fault:
         kind = FileKind.SIDE if fault.reason is Reason.DICOMDIR else FileKind.REFUSED
-        return Looked(kind, fault.reason.value, fault.detail, unit_key=alone)
+        tags = tags_in_bytes(archive.key, found.path)
+        return Looked(kind, fault.reason.value, fault.detail, unit_key=alone, tags=tags)
     key = archive.key
     tags = f"{series_tag(key, header.series)} {patient_tag(key, header.patient[0])}"
     unit_key = archive.unit_of_series(header)

@@ -18,11 +18,12 @@ from medssl.archive.identities import bids_subject
 from medssl.archive.identity import Key, RecordingKey
 from medssl.archive.journal import FileRecord, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
+from medssl.archive.lost import LostFiles
 from medssl.archive.pairing import Pairs, extended_names, pair_labels, parse_name
 from medssl.archive.reasons import Reason
 from medssl.archive.worker import Unit, UnitResult
 
-_FORMAT = "3"  # of what the readers give: raise it, and every unit is read again
+_FORMAT = "4"  # of what the readers give: raise it, and every unit is read again
 SIGNED_FILES = "signed files"
 _LABEL_MAP = {True: "label map", False: "image"}
 
@@ -55,9 +56,11 @@ class Planner:
     judge_label_maps: Callable[[list[Found]], dict[str, bool]]
     plan: Plan = field(default_factory=Plan)
     _gone: set[str] = field(default_factory=set)
+    _lost: LostFiles = field(default_factory=LostFiles)
 
     def build(self, catalogue: Catalogue) -> Plan:
         self._gone.update(catalogue.left_units())
+        self._lost.find(catalogue)
         self._plan_refused(catalogue)
         self._plan_nifti(catalogue)
         self._plan_dicom(catalogue)
@@ -78,6 +81,7 @@ class Planner:
                 headers=tuple(e.header for e in entries),
                 dicom=True,
                 case=self._case_of_series(entries[-1].tags, first),
+                lost=tuple(self._lost.of_unit(unit_key)[0]),
             )
 
     def records(self, catalogue: Catalogue) -> Iterator[FileRecord]:
@@ -171,9 +175,10 @@ class Planner:
         for unit_key, files in catalogue.dicom_units():
             case = self._case_of_series(files[-1][3], min(name for _, _, name, _ in files))
             fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
-            signature = self._sign(
-                "dicom", str(self.config.use_issuer), repr(case), files=fields, recorded=False
-            )
+            lost = sorted((sign.split(" ") for sign in self._lost.of_unit(unit_key)[1]), key=_stamp)
+            settings = (str(self.config.use_issuer), self.config.irregular_spacing, repr(case))
+            words = [word for sign in lost for word in sign]
+            signature = self._sign("dicom", *settings, *words, files=fields, recorded=False)
             if self._is_new(unit_key, signature):
                 catalogue.plan(unit_key, signature)
                 self.plan.num_dicom_units += 1
@@ -245,6 +250,11 @@ class Planner:
         settings = key.hmac("signature", _FORMAT, config.site, str(config.max_voxels), *fields)
         signs_files = key if recorded else Key(key.secret)
         return f"{settings}.{signs_files.hmac(SIGNED_FILES, *files)}"
+
+
+def _stamp(sign: list[str]) -> str:
+    """Of a lost file: an order that is the same under every key."""
+    return sign[-1]
 
 
 def _pair_name(relative: str) -> str:

@@ -442,7 +442,8 @@ class Reason(StrEnum):
     DICOM_TOO_LARGE = (
         "DICOM_TOO_LARGE",
         "quarantined",
-        "The header asks for more than 2 GiB of pixels in one file; nothing was decoded.",
+        "The header asks for more voxels in one file than max_voxels allows, or the inflated "
+        "header does not end; nothing was decoded. Raise max_voxels if the scan is real.",
     )
     TRANSFER_SYNTAX_UNKNOWN = (
         "TRANSFER_SYNTAX_UNKNOWN",
@@ -473,18 +474,20 @@ class Reason(StrEnum):
         "MISSING_SLICE",
         "quarantined",
         "A slice is missing; the detail says where. Send it to the archive and run again: the "
-        "series is then taken.",
+        "series is then taken. Where a damaged file beside the series is all that is missing, copy "
+        "it again, or take it out of the folder if it is none of its slices.",
     )
     SPACING_IRREGULAR = (
         "SPACING_IRREGULAR",
         "quarantined",
-        "The slices do not lie at equal steps along one line. Resample it beforehand, or leave it.",
+        "The slices do not lie at equal steps along one line. Leave it, or let irregular_spacing "
+        "resample it where its slices lie on a line.",
     )
     SPACING_RESAMPLED = (
         "SPACING_RESAMPLED",
         "corrected",
         "Slices at unequal steps were resampled, from their true positions, to equal ones, as "
-        "irregular_spacing allows.",
+        "irregular_spacing allows; the values are float32 in their unit.",
     )
     SINGLE_SLICE = (
         "SINGLE_SLICE",

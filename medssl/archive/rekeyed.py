@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from medssl.archive.dates import moved_day
 from medssl.archive.journal import RETRY, Journal
-from medssl.archive.keymap import KeyMap
+from medssl.archive.keymap import KeyMap, is_key
 from medssl.archive.plan import SIGNED_FILES
 from medssl.progress import Progress
 from medssl.store.parts import TABLES, part_files, read_columns, rows_in_batches, write_tables
@@ -70,20 +72,37 @@ def write_tables_anew(old: Path, new: Path, keys: KeyMap, progress: Progress) ->
 
 
 def _table_anew(kind: str, table: pa.Table, keys: KeyMap, old: Path, new: Path) -> pa.Table:
+    if "study_day" in table.schema.names:
+        table = _set(table, "study_day", _days(table, keys))
     for name in [name for name in table.schema.names if name in _KEYED]:
         renewed = pa.array(keys.get_all(table[name].to_pylist()), pa.string())
         if name == "source_key":  # of what is left out: the next ingest writes it again
-            table = table.set_column(table.schema.get_field_index(name), name, renewed)
+            table = _set(table, name, renewed)
             table = table.filter(table[name].is_valid())
             continue
         if renewed.null_count:
             raise Lost(f"{renewed.null_count} values of {kind}.{name} are not in the linkage file")
-        table = table.set_column(table.schema.get_field_index(name), name, renewed)
+        table = _set(table, name, renewed)
     if "path" in table.schema.names:
         paths = [_link(path, keys, old, new) for path in table["path"].to_pylist()]
-        column = pa.array(paths, pa.string())
-        table = table.set_column(table.schema.get_field_index("path"), "path", column)
+        table = _set(table, "path", pa.array(paths, pa.string()))
     return table
+
+
+def _set(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, column)
+
+
+def _days(table: pa.Table, keys: KeyMap) -> pa.Array:
+    """Days from the hidden day that each patient has under the new key."""
+    days = []
+    columns = (table[name].to_pylist() for name in ("study_day", "patient_key"))
+    for day, patient in zip(*columns, strict=True):
+        renewed = keys.get(patient)
+        if renewed is not None and day is not None and math.isfinite(day):
+            day = moved_day(day, (keys.old, patient), (keys.new, renewed))
+        days.append(day)
+    return pa.array(days, pa.float64())
 
 
 def _link(path: str | None, keys: KeyMap, old: Path, new: Path) -> str | None:
@@ -136,11 +155,13 @@ def _renewed(
 
 
 def _files(old: Journal, keys: KeyMap, left_out: set[str]) -> Iterator[tuple[str, ...]]:
-    """Files that are there; one that went away would be new if it came back."""
+    """Files that are there; one that went away, or whose tags are not known, would be new."""
     for file_key, stamp, kind, reason, unit_key, tags in old.table("files"):
         renewed, unit = keys.get(file_key), keys.get(unit_key)
-        if renewed is not None and unit is not None and unit_key not in left_out:
-            yield renewed, stamp, kind, reason, unit, " ".join(keys.renewed(tags.split(" ")))
+        words = [keys.get(tag) if is_key(tag) else tag for tag in tags.split(" ")]
+        if renewed is None or unit is None or unit_key in left_out or None in words:
+            continue
+        yield renewed, stamp, kind, reason, unit, " ".join(word or "" for word in words)
 
 
 def _units(

@@ -13,7 +13,9 @@ from medssl.store.writer import volume_path
 from medssl.volume import Volume
 
 
-def manifest_row(scan: Scan, identity: Identity, case: Case | None) -> dict[str, Any]:
+def manifest_row(
+    scan: Scan, identity: Identity, case: Case | None, study_day: float = math.nan
+) -> dict[str, Any]:
     """All columns of the manifest; what the cases file states goes before the header's facts."""
     stated = case or Case()
     facts = scan.facts
@@ -46,12 +48,12 @@ def manifest_row(scan: Scan, identity: Identity, case: Case | None) -> dict[str,
         "padding_low": float(scan.padding[0]) if scan.padding else math.nan,
         "padding_high": float(scan.padding[1]) if scan.padding else math.nan,
         "private_slope": scan.private_slope,
-        "study_day": math.nan,
+        "study_day": study_day,
         "source_format": scan.source_format,
         "n_files": len(scan.source.files),
         "path": volume_path(identity.volume_uid),
         **geometry_columns(volume),
-        **describe_values(volume, rescale),
+        **describe_values(volume, rescale, scan.padding),
     }
 
 

@@ -78,7 +78,7 @@ class Scan:
     facts: Facts = field(default_factory=Facts)
     detail: str = ""
     masked_voxels: int = 0
-    padding: tuple[int, int] | None = None
+    padding: tuple[float, float] | None = None
     private_slope: float = float("nan")
     study_date: str = ""
 

@@ -15,29 +15,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from medssl.archive.bids import bids_contrast
 from medssl.archive.cases import Case
 from medssl.archive.config import IngestConfig
+from medssl.archive.dates import study_day
 from medssl.archive.find import Found, stamp_of
 from medssl.archive.identities import Identity, identify
 from medssl.archive.identity import Key
 from medssl.archive.journal import UnitRows
+from medssl.archive.judge import judge_values
 from medssl.archive.labels import Mask, fit_mask, read_mask
 from medssl.archive.linkage import LinkageRow
+from medssl.archive.lost import LostFile, still_lost
 from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read_nifti
 from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
-from medssl.store.describe import sub_grid
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Array
 
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
-
-_HU_LIMITS = (-4096.0, 32767.0)  # the 1st and 99th percentile of a CT lie within
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class Unit:
     case: Case | None = None
     label: Found | None = None
     label_key: str = ""
+    lost: tuple[LostFile, ...] = ()  # damaged files that may belong to a series
     notes: tuple[Reason, ...] = ()  # on its labels, known from names
 
 
@@ -103,7 +103,7 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         else:
             result.store.patients.add(identity.patient_key)
         if isinstance(item, Scan):
-            item = _judge_values(_stated(item, context.config, unit.case))
+            item = judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
             _add_rejection(result, unit, item, identity)
             continue
@@ -127,7 +127,13 @@ def _read(context: Context, unit: Unit) -> list[Judged]:
     if not unit.dicom:
         found = unit.files[0]
         return read_nifti(found.path, found.relative, context.config.max_voxels)
-    from medssl.archive.dicom import Unreadable, group_by_series, read_header, read_series
+    from medssl.archive.dicom import (
+        Policy,
+        Unreadable,
+        group_by_series,
+        read_header,
+        read_series,
+    )
 
     headers: list[Header] = []
     refused: list[Judged] = []
@@ -138,32 +144,20 @@ def _read(context: Context, unit: Unit) -> list[Judged]:
         except Unreadable as fault:
             source = Source((found.path,), None, "", found.relative)
             refused.append(Rejection(source, "file", fault.reason, fault.detail))
+    policy = Policy(context.config.irregular_spacing, context.config.max_voxels)
+    lost = still_lost(unit.lost, headers, context.key)
     groups = group_by_series(headers)
-    return refused + [item for group in groups for item in read_series(group)]
+    return refused + [item for group in groups for item in read_series(group, policy, lost)]
 
 
 def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
-    """The scan with the modality and units that were stated for a format that has none."""
+    """A NIfTI with what is stated of it elsewhere: by the cases, the settings or its BIDS name."""
     if scan.source_format == "NIFTI":
         stated = case or Case()
         modality: Any = stated.modality or config.modality or scan.modality
         units: Any = stated.units or scan.units
-        scan = replace(scan, modality=modality, units=units)
-    return scan
-
-
-def _judge_values(scan: Scan) -> Scan | Rejection:
-    sample = scan.stored[sub_grid(scan.stored.shape)]
-    if not scan.rescale.by_slice and np.ptp(scan.rescale.apply(sample)) == 0:
-        extremes = np.array([scan.stored.min(), scan.stored.max()])
-        if np.ptp(scan.rescale.apply(extremes)) == 0:
-            detail = f"stored value {extremes[0]}"
-            return Rejection(scan.source, "series", Reason.CONSTANT_VOLUME, detail)
-    if scan.units == "HU" and not scan.rescale.by_slice:
-        ends = np.percentile(scan.rescale.apply(sample), [1, 99])
-        if ends.min() < _HU_LIMITS[0] or ends.max() > _HU_LIMITS[1]:
-            detail = f"percentiles 1 and 99: {ends[0]:.0f}, {ends[1]:.0f}"
-            return Rejection(scan.source, "series", Reason.CT_OUT_OF_RANGE, detail)
+        facts = replace(scan.facts, contrast=bids_contrast(scan.source.series))
+        scan = replace(scan, modality=modality, units=units, facts=facts)
     return scan
 
 
@@ -190,7 +184,8 @@ def _add_scan(
 ) -> None:
     uid = identity.volume_uid
     rows = result.store.rows
-    rows["manifest"].append(manifest_row(scan, identity, unit.case))
+    day = study_day(context.key, identity.patient_key, scan.study_date)
+    rows["manifest"].append(manifest_row(scan, identity, unit.case, day))
     for instance_key, sha256 in identity.instances:
         rows["instances"].append(
             {"volume_uid": uid, "instance_key": instance_key, "file_sha256": sha256}

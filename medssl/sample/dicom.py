@@ -22,7 +22,7 @@ from medssl.sample.patients import INSTITUTION, PHYSICIAN, Patient
 from medssl.sample.scanners import Scanner
 from medssl.volume import Affine, Array
 
-_ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
+ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
 _LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -59,7 +59,7 @@ def write_slice(series: Series, shared: Dataset, k: int, path: Path) -> None:
     ds.update(shared)
     ds.SOPInstanceUID = series.patient.uid("instance", series.kind, k)
     ds.InstanceNumber = len(series.values) - k if scanner.backwards else k + 1
-    ds.ImagePositionPatient = _numbers(_LPS @ position(series.grid.affine, k))
+    ds.ImagePositionPatient = decimals(_LPS @ position(series.grid.affine, k))
     if scanner.plane == "axial":
         ds.SliceLocation = f"{position(series.grid.affine, k)[2]:.3f}"
     frame = stored_slice(series, k)
@@ -75,8 +75,8 @@ def write_slice(series: Series, shared: Dataset, k: int, path: Path) -> None:
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.file_meta.ImplementationClassUID = UID("2.25.80302813137786398554742050926734630921")
     ds.file_meta.TransferSyntaxUID = syntax
-    if syntax in _ENCODERS:
-        ds.compress(syntax, frame, encoding_plugin=_ENCODERS[syntax], generate_instance_uid=False)
+    if syntax in ENCODERS:
+        ds.compress(syntax, frame, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
     ds.save_as(
         path,
         implicit_vr=syntax == ImplicitVRLittleEndian,
@@ -113,23 +113,23 @@ def shared_attributes(series: Series) -> Dataset:
     ds.FrameOfReferenceUID = patient.uid("frame", scanner.modality)
     ds.PatientPosition = "HFS"
     ds.BodyPartExamined = "CHEST" if scanner.modality == "CT" else "HEAD"
-    ds.SliceThickness = _number(scanner.thickness_mm)
+    ds.SliceThickness = decimal(scanner.thickness_mm)
     affine = series.grid.affine
     columns, rows = affine[:3, 2] / scanner.pixel_mm, affine[:3, 1] / scanner.pixel_mm
-    ds.ImageOrientationPatient = _numbers([*(_LPS @ columns), *(_LPS @ rows)])
-    ds.PixelSpacing = _numbers([scanner.pixel_mm, scanner.pixel_mm])
+    ds.ImageOrientationPatient = decimals([*(_LPS @ columns), *(_LPS @ rows)])
+    ds.PixelSpacing = decimals([scanner.pixel_mm, scanner.pixel_mm])
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = series.values.shape[1:]
     ds.BitsAllocated, ds.PixelRepresentation = 16, int(scanner.signed)
     if scanner.modality == "CT":
         ds.BitsStored, ds.HighBit = 16, 15
         ds.KVP = "120"
-        ds.GantryDetectorTilt = _number(scanner.tilt_deg)
+        ds.GantryDetectorTilt = decimal(scanner.tilt_deg)
         ds.RescaleIntercept, ds.RescaleSlope = str(scanner.intercept), "1"
         ds.RescaleType = "HU"
     else:
         ds.BitsStored, ds.HighBit = 12, 11
-        ds.MagneticFieldStrength = _number(scanner.field_strength_t or 1.5)
+        ds.MagneticFieldStrength = decimal(scanner.field_strength_t or 1.5)
         ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions = "GR", "SP", ""
         ds.MRAcquisitionType = "3D"
         ds.RepetitionTime, ds.EchoTime, ds.FlipAngle = "9.2", "3.1", "9"
@@ -150,11 +150,11 @@ def add_identity(ds: Dataset, patient: Patient, modality: str) -> None:
     ds.InstitutionName, ds.ReferringPhysicianName = INSTITUTION, PHYSICIAN
 
 
-def _number(value: float) -> str:
+def decimal(value: float) -> str:
     """A decimal string (VR DS): at most 16 characters."""
     text = f"{value:.6f}".rstrip("0").rstrip(".")
     return "0" if text in ("", "-0") else text
 
 
-def _numbers(values: object) -> list[str]:
-    return [_number(float(v)) for v in np.asarray(values).ravel()]
+def decimals(values: object) -> list[str]:
+    return [decimal(float(v)) for v in np.asarray(values).ravel()]

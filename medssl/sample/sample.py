@@ -13,7 +13,7 @@ import numpy as np
 
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
-from medssl.sample import hazards
+from medssl.sample import damage
 from medssl.sample.dicom import Series, write_series
 from medssl.sample.draws import Stream, generator
 from medssl.sample.expected import Expected
@@ -81,8 +81,8 @@ def write_sample(
         for written in pool.map(lambda patient: list(_write_patient(result, patient)), everybody):
             rows += written
             progress.advance()
-    rows += hazards.write_screen_save(result.archive, everybody[4])
-    rows += hazards.write_junk(result.archive)
+    rows += damage.write_screen_save(result.archive, everybody[4])
+    rows += damage.write_junk(result.archive)
     progress.finish()
     write_cases(result.cases, everybody)
     write_csv(result.expected, [row.cells() for row in rows])
@@ -114,13 +114,13 @@ def _write_ct(result: SampleResult, patient: Patient) -> Iterator[Expected]:
         name = f"lesions/patient_{patient.number + 1:04d}.nii.gz"
         _write_nii(result.truth / name, torso.lesions, grid.affine)
     if patient.number == 2:
-        yield _taken(result, series, paths, "CORRECTED", hazards.duplicate_slice(series, paths))
+        yield _taken(result, series, paths, "CORRECTED", damage.duplicate_slice(series, paths))
     else:
         yield _taken(result, series, paths)
     if patient.number == 1:
-        yield from hazards.write_broken_series(result.archive, series)
+        yield from damage.write_broken_series(result.archive, series)
     if patient.number == 3:
-        yield from hazards.write_localizer(result.archive, series)
+        yield from damage.write_localizer(result.archive, series)
 
 
 def _write_mr(result: SampleResult, patient: Patient) -> Iterator[Expected]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medssl.store.padding import valid_voxels
 from medssl.store.schema import PERCENTILES
 from medssl.store.voxels import Rescale
 from medssl.volume import Array, Volume, ras_order, spacing_of
@@ -22,16 +23,20 @@ SAMPLED_VOXELS = 2**18
 _WHOLE = np.iinfo(np.int16)
 
 
-def describe_values(volume: Volume, rescale: Rescale | None = None) -> dict[str, Any]:
+def describe_values(
+    volume: Volume, rescale: Rescale | None = None, padding: tuple[float, float] | None = None
+) -> dict[str, Any]:
     """Manifest columns computed from a (D, H, W) volume of stored numbers and their rescale.
 
-    The foreground is what is denser than -500 HU in CT; elsewhere what lies above the constant
-    background where there is one, and above a tenth of the 99th percentile where there is none.
-    An empty foreground counts as the whole volume. Percentiles are those of about a quarter of a
-    million voxels on a regular sub-grid.
+    Stored numbers from the first to the second of `padding` are no foreground. The foreground is
+    what is denser than -500 HU in CT; elsewhere what lies above the constant background where there
+    is one, and above a tenth of the 99th percentile where there is none. An empty foreground counts
+    as the whole volume. Percentiles are those of about a quarter of a million voxels on a regular
+    sub-grid.
     """
     numbers, back = _monotone(volume.voxels, rescale or Rescale())
-    mask = _foreground(numbers, volume.units, back)
+    valid = valid_voxels(volume.voxels, padding) if padding else None
+    mask = _foreground(numbers, volume.units, back, valid)
     grid = sub_grid(numbers.shape)
     inside = numbers[grid][mask[grid]]
     levels = np.percentile(inside if inside.size else numbers[mask], [0.5, 5, 25, 50, 75, 95, 99.5])
@@ -122,17 +127,25 @@ def _monotone(stored: Array, rescale: Rescale) -> tuple[Array, Rescale]:
     return stored, rescale
 
 
-def _foreground(numbers: Array, units: str, back: Rescale) -> npt.NDArray[np.bool_]:
+def _foreground(
+    numbers: Array, units: str, back: Rescale, valid: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.bool_]:
     if units == "HU":
         limit = (_CT_BODY_HU - float(back.intercept)) / float(back.slope)
         mask = numbers > (limit if numbers.dtype.kind == "f" else floor(limit))
     else:
-        lowest = numbers.min()
+        measured = numbers if valid is None else numbers[valid]
+        lowest = measured.min() if measured.size else numbers.min()
         mask = numbers != lowest
-        if np.count_nonzero(mask) > 0.95 * mask.size:
-            high = float(np.percentile(numbers[sub_grid(numbers.shape)], 99))
+        if np.count_nonzero(mask if valid is None else mask[valid]) > 0.95 * measured.size:
+            grid = sub_grid(numbers.shape)
+            sample = numbers[grid] if valid is None else numbers[grid][valid[grid]]
+            high = float(np.percentile(sample if sample.size else numbers, 99))
             mask = numbers > float(lowest) + 0.1 * (high - float(lowest))
-    return np.asarray(mask if mask.any() else np.ones(numbers.shape, dtype=bool))
+    if valid is not None:
+        mask = mask & valid
+    whole = np.ones(numbers.shape, dtype=bool) if valid is None or not valid.any() else valid
+    return np.asarray(mask if mask.any() else whole)
 
 
 def sub_grid(shape: tuple[int, ...]) -> tuple[slice, ...]:

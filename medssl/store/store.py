@@ -15,6 +15,7 @@ import pandas as pd
 from medssl.errors import StoreError
 from medssl.store import schema
 from medssl.store.lookup import RowLookup
+from medssl.store.padding import valid_voxels
 from medssl.store.parts import read_columns
 from medssl.store.voxels import Rescale, read_stored, read_values
 from medssl.volume import Array, Box, Volume
@@ -108,6 +109,15 @@ class Store:
     def read_stored(self, volume_uid: str, box: Box | None = None) -> tuple[Array, Rescale]:
         """The stored integers of a box, and how they become values."""
         return read_stored(self.root / str(self.row(volume_uid)["path"]), box)
+
+    def valid(self, volume_uid: str, box: Box | None = None) -> npt.NDArray[np.bool_]:
+        """False on the padding of a volume (or of a box of it), True on measurements; (D, H, W)."""
+        row = self.row(volume_uid)
+        stored, _ = read_stored(self.root / str(row["path"]), box)
+        low, high = float(row["padding_low"]), float(row["padding_high"])
+        if np.isnan(low) or np.isnan(high):
+            return np.ones(stored.shape, dtype=bool)
+        return valid_voxels(stored, (low, high))
 
     def patch(self, volume_uid: str, box: Box) -> Volume:
         """The float32 values of a box (start, stop along each axis), at its place in space."""

@@ -18,7 +18,10 @@ from medssl.archive.ingest import ingest
 from medssl.archive.summary import IngestResult
 from medssl.store.store import open_store
 
-NEEDLES = ["Mustermann", "MRN5551234", "19470803", "Charite", "hiddenremark", "1.2.826.0.1.777"]
+NEEDLES = [
+    "Mustermann", "MRN5551234", "19470803", "1947-08-03", "20111213", "20111214", "2011-12-1",
+    "Charite", "hiddenremark", "1.2.826.0.1.777",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -139,7 +142,10 @@ def test_no_byte_of_the_store_identifies_anybody(
     private = {
         "PatientName": "Mustermann^Max",
         "PatientBirthDate": "19470803",
-        "StudyDate": "19470803",
+        "StudyDate": "20111213",
+        "SeriesDate": "20111214",
+        "AcquisitionDate": "20111214",
+        "AcquisitionDateTime": "20111214101112",
         "InstitutionName": "Charite",
         "SeriesDescription": "T1 hiddenremark Mustermann",
         "StudyDescription": "Charite MRN5551234",
@@ -168,3 +174,96 @@ def test_no_byte_of_the_store_identifies_anybody(
     links = pd.read_parquet(linkage)
     assert set(links["patient_id"]) == {"MRN5551234"}
     assert set(links["outcome"]) == {"EXACT", "REJECTED"}
+
+
+def test_studies_of_a_patient_lie_as_far_apart_as_they_were(
+    tmp_path: Path, write_series: Any, take: Any
+) -> None:
+    write_series("a", "P1", study="1.2.3.1", StudyDate="20200228")
+    write_series("b", "P1", study="1.2.3.2", StudyDate="blanked", SeriesDate="2020.03.01")
+    write_series("c", "P2", study="1.2.3.3", StudyDate="20200228")
+    write_series("d", "P2", study="1.2.3.4", StudyDate="unknown")
+    take()
+    days = open_store(tmp_path / "store").manifest.groupby("patient_key")["study_day"].apply(list)
+    one, two = sorted(days, key=lambda found: np.isnan(found).sum())
+    assert abs(one[0] - one[1]) == 2
+    assert np.isnan(two).sum() == 1
+    hidden = [*one, *(day for day in two if not np.isnan(day))]
+    assert len(set(hidden)) == 3
+    assert all(day != 737483 for day in hidden)  # the true day, counted from the year 1
+
+
+def test_padding_is_a_mask_and_no_foreground(tmp_path: Path, write_series: Any, take: Any) -> None:
+    files = write_series("a")
+    plain = take()
+    before = open_store(tmp_path / "store").manifest.iloc[0]
+    for path in files:
+        ds = pydicom.dcmread(path)
+        pixels = ds.pixel_array.copy()
+        pixels[:2] = 31000
+        ds.PixelData = pixels.tobytes()
+        ds.add_new("PixelPaddingValue", "SS", 31000)
+        ds.save_as(path)
+    assert take().taken == plain.taken
+    store = open_store(tmp_path / "store")
+    row = store.manifest.iloc[0]
+    assert (row["padding_low"], row["padding_high"]) == (31000, 31000)
+    assert (row["notes"], row["outcome"]) == ("PADDING_MASKED", "EXACT")
+    assert row["p99_5"] < 500  # HU; the padding would be at 30000
+    assert row["foreground_voxels"] < before["foreground_voxels"]
+    assert row["foreground_1_start"] == 2
+    uid = row["volume_uid"]
+    valid = store.valid(uid)
+    assert valid.shape == (10, 8, 9)
+    assert not valid[:, :2].any()
+    assert valid[:, 2:].all()
+    box = ((1, 3), (1, 4), (0, 9))
+    np.testing.assert_array_equal(store.valid(uid, box), valid[1:3, 1:4])
+    assert (store.read(uid).voxels[~valid] == 30000).all()
+
+
+def test_irregular_steps_are_resampled_only_where_that_is_allowed(
+    tmp_path: Path, write_series: Any, take: Any
+) -> None:
+    files = write_series("a")
+    for n, path in enumerate(files[6:]):
+        ds = pydicom.dcmread(path)
+        ds.ImagePositionPatient = [0, 0, 19.0 + 4.0 * n]
+        ds.save_as(path)
+    assert take().num_volumes == 0
+    result = take(irregular_spacing="resample")
+    assert result.taken == {("CT", "CORRECTED"): 1}
+    row = open_store(tmp_path / "store").manifest.iloc[0]
+    assert (row["corrections"], row["dtype"], row["units"]) == (
+        "SPACING_RESAMPLED",
+        "float32",
+        "HU",
+    )
+    assert (round(row["spacing_0"], 6), row["shape_0"]) == (3.0, 11)
+    assert take(irregular_spacing="resample").run.units_read == 0
+    assert take().num_volumes == 0
+
+
+def test_notes_and_the_private_slope_reach_the_manifest(
+    tmp_path: Path, write_series: Any, take: Any
+) -> None:
+    for path in write_series("a", PresentationLUTShape="INVERSE"):
+        ds = pydicom.dcmread(path)
+        ds.add_new((0x2005, 0x0010), "LO", "Philips MR Imaging DD 001")
+        ds.add_new((0x2005, 0x100E), "FL", 4.5)
+        ds.save_as(path)
+    write_series("b")
+    take()
+    manifest = open_store(tmp_path / "store").manifest.sort_values("notes")
+    assert manifest["notes"].tolist() == ["", "PRESENTATION_LUT_IGNORED+PRIVATE_SCALE_RECORDED"]
+    assert np.isnan(manifest["private_slope"].iloc[0])
+    assert manifest["private_slope"].iloc[1] == 4.5
+    assert set(manifest["outcome"]) == {"EXACT"}
+    assert manifest["padding_low"].isna().all()
+
+
+def test_the_cap_on_voxels_reaches_dicom(tmp_path: Path, write_series: Any, take: Any) -> None:
+    write_series("a")
+    take(max_voxels=8 * 9 * 10 - 1)
+    assert open_store(tmp_path / "store").rejected["reason"].tolist() == ["TOO_LARGE"]
+    assert take(max_voxels=8 * 9 * 10).num_volumes == 1

@@ -146,6 +146,18 @@ def test_a_bids_subject_is_a_patient(
     manifest = taken(tmp_path / "store").manifest
     assert sorted(manifest["patient_key"].value_counts()) == [1, 2]
     assert set(manifest["group_quality"]) == {"patient"}
+    assert set(manifest["contrast"]) == {"T1"}
+
+
+def test_what_is_not_finite_is_counted_in_the_manifest(
+    tmp_path: Path, write_nifti: Any, scan_values: Any, take: Take
+) -> None:
+    values = scan_values(0).astype(np.float32) + 0.25
+    values[2, 3, :4] = np.nan
+    write_nifti(tmp_path / "archive" / "a.nii.gz", values)
+    take()
+    (row,) = taken(tmp_path / "store").manifest.to_dict("records")
+    assert (row["masked_voxels"], row["corrections"], row["contrast"]) == (4, "NAN_MASKED", "")
 
 
 def test_sites_and_keys_keep_patients_apart(archive: Path, take: Take, tmp_path: Path) -> None:

@@ -208,7 +208,8 @@ def test_units_of_a_patient_are_found_also_where_reading_broke_down(root: Path) 
     journal.commit(rows)
     tags = {"a": "s1 t1", "b": "s2 t2", "broken": "s3 t1", "other site": "s4 t1"}
     journal.remember_files([FileRecord(u, "", "dicom", "", u, t) for u, t in tags.items()])
-    assert journal.units_of_patient("p1", [], []) == {"a", "broken"}
+    journal.remember_files([FileRecord("damaged", "", "refused", "", "damaged", "s1 i1")])
+    assert journal.units_of_patient("p1", [], []) == {"a", "broken", "damaged"}
     assert journal.units_of_patient("p7", ["v2"], []) == {"b"}
     assert journal.units_of_patient("p7", [], ["t2"]) == set()
     journal.withdraw("p1", ["i1"], ["a", "broken"])

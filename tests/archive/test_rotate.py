@@ -60,6 +60,9 @@ def archive(tmp_path: Path, write_nifti: Any, scan_values: Any) -> Path:
     write_series(root / "few", "P2", 3, slices=4)
     write_series(root / "gap", "P2", 4, gap=4)
     write_series(root / "none", "", 5)
+    write_series(root / "lost", "P3", 6)
+    for name in ("08", "09"):  # damaged, and their bytes name the series
+        (root / "lost" / name).write_bytes((root / "lost" / name).read_bytes()[:400])
     for n in range(2):
         values = scan_values(n)
         write_nifti(root / "images" / f"case_{n}.nii.gz", values)

@@ -58,3 +58,32 @@ def test_perceptual_hash_is_near_for_copies_and_far_for_others() -> None:
     rescaled = perceptual_hash(Volume((3 * smooth + 5).astype("f4"), np.eye(4)))
     assert distance(first, rescaled) <= 8
     assert distance(first, perceptual_hash(Volume(other.astype("f4"), np.eye(4)))) > 40
+
+
+def test_padding_is_no_foreground_and_counts_in_no_percentile() -> None:
+    for volume in (ball(), ball("arbitrary", background=0, inside=90)):
+        plain = describe_values(volume)
+        padded = volume.voxels.copy()
+        padded[:, :, :3] = 3000
+        row = describe_values(
+            Volume(padded, volume.affine, "CT", volume.units), padding=(3000, 3000)
+        )
+        for name in ("foreground_voxels", "foreground_0_start", "foreground_2_start", "p99_5"):
+            assert row[name] == plain[name]
+        assert row["pixel_sha256"] != plain["pixel_sha256"]
+
+
+def test_nothing_but_padding_counts_as_whole() -> None:
+    blank = Volume(np.zeros((4, 4, 4), dtype=np.int16), np.eye(4))
+    assert describe_values(blank, padding=(0, 0))["foreground_voxels"] == 64
+    half = blank.voxels.copy()
+    half[2:] = 5
+    assert describe_values(Volume(half, np.eye(4)), padding=(0, 0))["foreground_voxels"] == 32
+
+
+def test_a_background_of_padding_does_not_hide_the_one_that_was_measured() -> None:
+    volume = ball("arbitrary", background=10, inside=90)
+    voxels = volume.voxels.copy()
+    voxels[:, :4] = 0
+    row = describe_values(Volume(voxels, volume.affine, "MR", "arbitrary"), padding=(0, 0))
+    assert row["foreground_voxels"] == int((voxels == 90).sum())

@@ -28,8 +28,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from medssl.archive.dicom.deflated import lift_cap
 from medssl.archive.dicom.header import (
-    MAX_PIXEL_BYTES,
     Header,
     PixelFormat,
     Unreadable,
@@ -57,8 +57,8 @@ _PACKAGES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
 )
 
 
-def check_format(header: Header) -> None:
-    """Refuse by the header alone what is no image or asks for too much.
+def check_format(header: Header, max_voxels: int = 2**30) -> None:
+    """Refuse by the header alone what is no image or asks for too many voxels in one file.
 
     Raises:
         Unreadable: COLOUR_IMAGE, PIXEL_FORMAT_INVALID, DICOM_TOO_LARGE or PIXEL_DATA_MISSING.
@@ -70,8 +70,8 @@ def check_format(header: Header) -> None:
         raise Unreadable(Reason.COLOUR_IMAGE)
     if min(pixels.rows, pixels.columns, pixels.frames) < 1:
         raise Unreadable(Reason.PIXEL_FORMAT_INVALID, "rows, columns or frames")
-    if pixels.num_bytes > MAX_PIXEL_BYTES:
-        raise Unreadable(Reason.DICOM_TOO_LARGE, f"{pixels.num_bytes} bytes")
+    if pixels.num_voxels > max_voxels:
+        raise Unreadable(Reason.DICOM_TOO_LARGE, f"{pixels.num_voxels} voxels")
     low_bit = pixels.high_bit - pixels.bits_stored + 1
     if (
         pixels.bits_allocated not in (8, 16, 32)
@@ -101,7 +101,7 @@ class Decoded:
     sha256: str
 
 
-def decode(header: Header) -> Decoded:
+def decode(header: Header, max_voxels: int = 2**30) -> Decoded:
     """All frames of a file, bits above HighBit masked, sign extended.
 
     A mosaic comes unfolded, one frame a tile. The file is read once, and hashed on the way.
@@ -110,7 +110,7 @@ def decode(header: Header) -> Decoded:
         Unreadable: the pixel data are cut off, too long, damaged or of an unknown encoding.
         CodecError: the decoder is not installed; the message names the package.
     """
-    check_format(header)
+    check_format(header, max_voxels)
     pixels = header.pixels
     try:
         data = header.path.read_bytes()
@@ -119,6 +119,7 @@ def decode(header: Header) -> Decoded:
     stream: BinaryIO = io.BytesIO(data)
     if pixels.offset is None:
         stream = open_data_set(stream)[1]
+        lift_cap(stream)
     else:
         stream.seek(pixels.offset)
     values = _significant_bits(_read_frames(stream, pixels), pixels)
@@ -131,6 +132,7 @@ def _read_frames(stream: BinaryIO, pixels: PixelFormat) -> Array:
     if pixels.transfer_syntax in _NATIVE:
         return _native(stream, pixels, length, vr)
     if length != _UNDEFINED:
+        _decoder_of(pixels)  # an encoding that nobody knows is told as such
         raise Unreadable(Reason.PIXEL_DATA_DAMAGED, "compressed, but not in fragments")
     return _compressed(stream, pixels)
 

@@ -162,6 +162,15 @@ def calendar_day(value: str) -> datetime.date | None:
         return None
 
 
+def study_date(ds: Dataset) -> str:
+    """The day of the study, else of the series or the acquisition, as DA; empty where none is."""
+    for key in ("StudyDate", "SeriesDate", "AcquisitionDate"):
+        day = calendar_day(text(ds, key))
+        if day is not None:
+            return f"{day:%Y%m%d}" if day.year >= 1000 else ""
+    return ""
+
+
 def moment(ds: Dataset, key: Key) -> float | None:
     """A DT value as seconds since 1900; its offset from UTC is left out."""
     value = text(ds, key)

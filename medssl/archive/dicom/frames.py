@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from medssl.archive.dicom import elements
 from medssl.archive.dicom.diffusion import Diffusion, diffusion_of, diffusion_of_frame
+from medssl.archive.dicom.ignored import private_slope_of
 from medssl.archive.dicom.kinds import marker_of
 from medssl.archive.dicom.mosaic import Mosaic
 from medssl.archive.reasons import Reason
@@ -36,6 +37,7 @@ class Frame:
         trigger_ms: from the R wave, nominal or measured.
         acquired_s: acquisition time, seconds since 1900.
         dimensions: DimensionIndexValues.
+        private_slope: Philips' private scale slope; None where absent.
     """
 
     index: int
@@ -59,6 +61,7 @@ class Frame:
     kernel: tuple[str, ...] = ()
     acquired_s: float | None = None
     dimensions: tuple[int, ...] = ()
+    private_slope: float | None = None
 
 
 def classic_frame(ds: Dataset) -> Frame:
@@ -86,6 +89,7 @@ def classic_frame(ds: Dataset) -> Frame:
         acquired_s=elements.seconds(
             elements.text(ds, "AcquisitionDate"), elements.text(ds, "AcquisitionTime")
         ),
+        private_slope=private_slope_of(ds),
     )
 
 
@@ -154,6 +158,7 @@ def _enhanced_frame(index: int, item: Dataset, shared: Dataset | None, ds: Datas
         acquired_s=elements.moment(content, "FrameAcquisitionDateTime")
         or elements.moment(content, "FrameReferenceDateTime"),
         dimensions=tuple(int(n) for n in elements.numbers(content, "DimensionIndexValues")),
+        private_slope=private_slope_of(item, shared),
     )
 
 

@@ -94,13 +94,20 @@ def stack(positions: Points, orientation: Sequence[float], spacing: Sequence[flo
     centred = index - index.mean()
     step = centred @ placed / (centred @ centred)
     first = placed.mean(axis=0) - step * index.mean()
+    return Stack(order.tolist(), affine_of_plane(first, step, orientation, spacing))
+
+
+def affine_of_plane(
+    first: Points, step: Points, orientation: Sequence[float], spacing: Sequence[float]
+) -> Affine:
+    """(slice, row, column) to RAS mm, by the first slice's place and the step to the next, LPS."""
     affine = np.eye(4)
     affine[:3, 0] = step
     affine[:3, 1] = np.array(orientation[3:]) * spacing[0]
     affine[:3, 2] = np.array(orientation[:3]) * spacing[1]
     affine[:3, 3] = first
     affine[:3] = _LPS_TO_RAS @ affine[:3]
-    return Stack(order.tolist(), affine)
+    return affine
 
 
 def _check_steps(placed: Points, along: npt.NDArray[np.float64]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import io
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,34 +16,27 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
 from medssl.archive.dicom import elements
+from medssl.archive.dicom.deflated import inflated_if_deflated
 from medssl.archive.dicom.facts import facts_of
 from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
+from medssl.archive.dicom.ignored import PHILIPS_TAGS, ignored_of
 from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
 from medssl.archive.dicom.mosaic import Mosaic, mosaic_of
+from medssl.archive.dicom.padding import Padding, padding_of
 from medssl.archive.dicom.parse import Wanted, parse_header
 from medssl.archive.dicom.pet import PetHeader, pet_header
+from medssl.archive.dicom.unreadable import Unreadable as Unreadable
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Facts
 
-MAX_PIXEL_BYTES = 2**31
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _PIXEL_TAGS = frozenset({(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)})
-
-
-class Unreadable(Exception):
-    """A file that is not taken, and why; `detail` holds numbers and enums alone."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +59,10 @@ class PixelFormat:
     transfer_syntax: str
     offset: int | None
     present: bool
+
+    @property
+    def num_voxels(self) -> int:
+        return self.rows * self.columns * self.frames
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -100,6 +95,10 @@ class Header:
     declared_slices: int | None = None
     mosaic: Mosaic | None = None
     pet: PetHeader | None = None
+    padding: Padding | None = None
+    notes: tuple[Reason, ...] = ()
+    study_date: str = ""  # DA, or empty
+    declared_images: int | None = None  # ImagesInAcquisition
 
 
 def read_header(path: Path) -> Header:
@@ -134,7 +133,7 @@ def read_header(path: Path) -> Header:
 def open_data_set(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
     """The header as a data set, and the stream standing where it ended, at the pixels.
 
-    A deflated data set is inflated into memory, never beyond the cap on pixels.
+    A deflated data set is inflated as far as it is read.
     """
     start = file.read(132)
     if not start:
@@ -145,7 +144,7 @@ def open_data_set(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
     file.seek(0)
     try:
         if not bare:
-            file = _inflated_if_deflated(file)
+            file = inflated_if_deflated(file)
         ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     except Unreadable:
         raise
@@ -180,6 +179,7 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
         whole = classic_frame(ds)
         mosaic = mosaic_of(ds) if is_mosaic(whole.image_type) else None
         frames = mosaic_frames(whole, mosaic) if is_mosaic(whole.image_type) else (whole,)
+    pixels = _pixel_format(ds, offset, present)
     return Header(
         path=path,
         patient=(elements.text(ds, "PatientID"), elements.text(ds, "IssuerOfPatientID")),
@@ -190,12 +190,16 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
         frame_of_reference=elements.text(ds, "FrameOfReferenceUID"),
         instance_number=elements.integer(ds, "InstanceNumber"),
         burned_in=elements.text(ds, "BurnedInAnnotation").upper() == "YES",
-        pixels=_pixel_format(ds, offset, present),
+        pixels=pixels,
         frames=frames,
         facts=facts_of(ds, modality),
         declared_slices=elements.integer(ds, "NumberOfSlices") if modality == "PT" else None,
         mosaic=mosaic,
         pet=pet_header(ds) if modality == "PT" else None,
+        padding=padding_of(ds, pixels.bits_stored, pixels.signed) if modality else None,
+        notes=ignored_of(ds) if modality else (),
+        study_date=elements.study_date(ds),
+        declared_images=elements.integer(ds, "ImagesInAcquisition"),
     )
 
 
@@ -241,33 +245,6 @@ def _may_be_bare(start: bytes) -> bool:
     return start[:2] in (b"\x02\x00", b"\x08\x00") or start[:2] == b"\x00\x08"
 
 
-def _inflated_if_deflated(file: BinaryIO) -> BinaryIO:
-    """The file as it is, or its data set inflated and labelled explicit little endian."""
-    head = file.read(4096)
-    file.seek(0)
-    if b"UI\x16\0" + DeflatedExplicitVRLittleEndian.encode() not in head:
-        return file
-    file.seek(_end_of_meta(head))
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = unpacker.decompress(file.read(), MAX_PIXEL_BYTES + 2**26)
-    if unpacker.unconsumed_tail:
-        raise Unreadable(Reason.DICOM_TOO_LARGE)
-    return io.BytesIO(b"\0" * 128 + b"DICM" + _EXPLICIT_META + data)
-
-
-_EXPLICIT_META = b"\x02\0\x10\0UI\x14\0" + ExplicitVRLittleEndian.encode() + b"\0"
-
-
-def _end_of_meta(head: bytes) -> int:
-    """Where the elements of group 2 end (explicit little endian, PS3.10 section 7.1)."""
-    at = 132
-    while head[at : at + 2] == b"\x02\0":
-        long = head[at + 4 : at + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")
-        where = slice(at + 8, at + 12) if long else slice(at + 6, at + 8)
-        at = where.stop + int.from_bytes(head[where], "little")
-    return at
-
-
 _KEYWORDS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate",
     "SeriesDate", "AcquisitionDate", "SeriesTime", "AcquisitionTime", "Manufacturer",
@@ -285,6 +262,8 @@ _KEYWORDS = (
     "RescaleType", "ModalityLUTSequence", "RadiopharmaceuticalInformationSequence",
     "NumberOfSlices", "Units", "SUVType", "DecayCorrection", "FrameReferenceTime",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "PresentationLUTShape", "VOILUTSequence",
+    "PresentationLUTSequence", "RealWorldValueMappingSequence", "ImagesInAcquisition",
 )  # fmt: skip
 _PRIVATE = (
     *((0x0009, e) for e in (0x0010, 0x100D)),  # GE, date and time of the PET scan
@@ -293,6 +272,7 @@ _PRIVATE = (
     *((0x0043, e) for e in (0x0010, 0x1039)),  # GE, diffusion
     *((0x2001, e) for e in (0x0010, 0x1003)),  # Philips, diffusion
     *((0x7053, e) for e in (0x0010, 0x1000, 0x1009)),  # Philips, PET factors
+    *PHILIPS_TAGS,  # Philips, MR scale slope
 )
 _WANTED: Wanted = {
     **{int(elements.tag_of(k)): (elements.tag_of(k), dictionary_VR(k)) for k in _KEYWORDS},

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from medssl.archive.dicom.decode import check_format, decode
-from medssl.archive.dicom.geometry import Misplaced, check_orientation, stack
+from medssl.archive.dicom.frames import Frame
+from medssl.archive.dicom.geometry import Misplaced, check_orientation
 from medssl.archive.dicom.grouping import (
     Part,
     Slice,
@@ -23,13 +24,23 @@ from medssl.archive.dicom.grouping import (
 from medssl.archive.dicom.header import Header, Unreadable
 from medssl.archive.dicom.intensity import rescale_of
 from medssl.archive.dicom.kinds import modality_of, reason_not_an_image
+from medssl.archive.dicom.notes import notes_of, private_slope_of_volume
+from medssl.archive.dicom.padding import padding_of_volume
+from medssl.archive.dicom.policy import Policy
+from medssl.archive.dicom.respace import interpolate, stack_or_respace
+from medssl.archive.lost import Lost, may_be_slices
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.store.voxels import Rescale
 from medssl.volume import Array
 
 
-def read_series(headers: list[Header]) -> list[Judged]:
+def read_series(
+    headers: list[Header], policy: Policy | None = None, lost: Lost | None = None
+) -> list[Judged]:
     """Split, order, judge and decode the files of one series.
+
+    `lost` are damaged files that lie outside of `headers` but may belong to them.
 
     One Scan for each volume that it holds; a Rejection for each part that makes no volume and for
     each file that is none. A file that belongs to the series but cannot be read makes its volume a
@@ -38,7 +49,7 @@ def read_series(headers: list[Header]) -> list[Judged]:
     Raises:
         CodecError: a decoder is not installed; the message names the package.
     """
-    return _Series(headers).judge()
+    return _Series(headers, policy or Policy(), lost or Lost()).judge()
 
 
 @dataclass
@@ -46,6 +57,8 @@ class _Series:
     """The state of one reading: what was decoded, what was lost, what was judged."""
 
     headers: list[Header]
+    policy: Policy
+    damaged: Lost
     judged: list[Judged] = field(default_factory=list)
     lost: dict[Path, Unreadable] = field(default_factory=dict)
     decoded: dict[Path, Array] = field(default_factory=dict)
@@ -58,7 +71,7 @@ class _Series:
             [h for h in images if h not in unplaced]
         )
         whole = {h.instance for h in images if h.path not in self.lost}
-        num_unplaced = len({h.instance for h in unplaced} - whole)
+        num_unplaced = len({h.instance for h in unplaced} - whole) + self.damaged.certain
         for part in split(self._slices(images)) if images else []:
             for piece, corrections in self._without_collisions(part, duplicates):
                 self._build(piece, corrections, conflicts, num_unplaced)
@@ -77,14 +90,32 @@ class _Series:
                 self._reject([header], "file", Reason.BURNED_IN_ANNOTATION)
             else:
                 try:
-                    check_format(header)
+                    check_format(header, self.policy.max_voxels)
                 except Unreadable as problem:
                     if problem.reason is Reason.COLOUR_IMAGE:
                         self._reject([header], "file", problem.reason)
                         continue
                     self.lost[header.path] = problem
                 images.append(header)
-        return images
+        return self._completed(images)
+
+    def _completed(self, images: list[Header]) -> list[Header]:
+        """Damaged files whose plane is that of no other, with the plane of the others.
+
+        So they are missed in their place and never make a part of their own, which would leave the
+        rest to pass for whole. Where the others are of several kinds, it is not known which volume
+        misses them: they lose their place.
+        """
+        sound = {_plane(h): h for h in images if h.path not in self.lost}
+        if not sound:
+            return images
+        model = next(iter(sound.values()))
+        return [
+            _like(header, model if len(sound) == 1 else None)
+            if header.path in self.lost and len(header.frames) == 1 and _plane(header) not in sound
+            else header
+            for header in images
+        ]
 
     def _instances_once(self, headers: list[Header]) -> tuple[list[Header], set[str], set[str]]:
         """Each SOP instance once; which of them came again, and which came again but different."""
@@ -114,9 +145,7 @@ class _Series:
         for header in headers:
             unfit: dict[Reason, int] = defaultdict(int)
             for frame in header.frames:
-                reason = frame.marker or _unplaced(header, frame.position, frame.orientation)
-                if reason is None and (len(frame.spacing) != 2 or min(frame.spacing) <= 0):
-                    reason = Reason.PIXEL_SPACING_MISSING
+                reason = _unfit(frame)
                 if reason is None:
                     slices.append(Slice(header, frame))
                 else:
@@ -180,23 +209,31 @@ class _Series:
     ) -> None:
         """The volume of a part, or the rejection that says why it is none."""
         slices = part.slices
+        frame = slices[0].frame
         try:
             if any(s.header.instance in conflicts for s in slices):
                 raise Misplaced(Reason.SAME_INSTANCE_DIFFERS, "")
-            frame = slices[0].frame
+            self._check_size(slices)
             positions = np.array([s.frame.position for s in slices])
-            placed = stack(positions, frame.orientation, frame.spacing)
+            placed, respacing = stack_or_respace(
+                positions, frame.orientation, frame.spacing, self.policy
+            )
             ordered = [slices[i] for i in placed.order]
             _check_count(ordered, unplaced)
+            self._check_neighbours(ordered)
             rescale, units = rescale_of(ordered)
             stored = self._stored(ordered)
-            source = _source([s.header for s in ordered], part.name)
         except Misplaced as problem:
             self._reject_part(part, problem.reason, problem.detail)
             return
+        source = _source([s.header for s in ordered], part.name)
+        padding: tuple[float, float] | None
+        padding = padding_of_volume([s.header.padding for s in ordered], stored)
+        notes = notes_of(ordered, units, padding is not None)
+        if respacing is not None:
+            stored, padding = interpolate(stored, rescale, respacing, padding)
+            rescale, corrections = Rescale(), (*corrections, Reason.SPACING_RESAMPLED)
         header = ordered[0].header
-        inverted = header.pixels.photometric == "MONOCHROME1"
-        notes = (Reason.MONOCHROME1_KEPT,) if inverted else ()
         modality = modality_of(header.sop_class)
         assert modality is not None
         self.judged.append(
@@ -211,8 +248,36 @@ class _Series:
                 corrections=corrections,
                 notes=notes,
                 facts=header.facts,
+                detail=respacing.detail if respacing else "",
+                padding=padding,
+                private_slope=private_slope_of_volume(ordered),
+                study_date=header.study_date,
             )
         )
+
+    def _check_size(self, slices: Sequence[Slice]) -> None:
+        """Raise Misplaced where the headers ask for more voxels than the policy allows."""
+        mosaic, pixels = slices[0].header.mosaic, slices[0].header.pixels
+        plane = mosaic if mosaic else pixels
+        if len(slices) * plane.rows * plane.columns > self.policy.max_voxels:
+            shape = f"{len(slices)}x{plane.rows}x{plane.columns}"
+            raise Misplaced(Reason.TOO_LARGE, f"{shape} voxels")
+
+    def _check_neighbours(self, ordered: Sequence[Slice]) -> None:
+        """Raise Misplaced where a damaged file beside the stack may be a slice of its ends."""
+        if not self.damaged.beside or len(ordered[0].header.frames) > 1:
+            return
+        files = [one.header.path for one in ordered]
+        instances = {h.path: h.instance for h in self.headers if h.path not in self.lost}
+        if _is_complete(ordered, len(set(instances.values()))):
+            return
+        number = may_be_slices(self.damaged.beside, files, instances)
+        if number == 1:
+            raise Misplaced(Reason.MISSING_SLICE, "1 damaged file beside it may be its slice")
+        if number:
+            raise Misplaced(
+                Reason.MISSING_SLICE, f"{number} damaged files beside it may be its slices"
+            )
 
     def _stored(self, slices: Sequence[Slice]) -> Array:
         """(slices, rows, columns), as the type that holds them all."""
@@ -246,7 +311,7 @@ class _Series:
             return None
         if header.path not in self.decoded:
             try:
-                decoded = decode(header)
+                decoded = decode(header, self.policy.max_voxels)
             except Unreadable as problem:
                 self.lost[header.path] = problem
                 return None
@@ -275,20 +340,54 @@ def _source(headers: Sequence[Header], part: str) -> Source:
     )
 
 
+def _plane(header: Header) -> tuple[object, ...]:
+    """What a header says of its plane after its position; a damaged one may say it wrongly."""
+    pixels, frame = header.pixels, header.frames[0] if header.frames else None
+    seen = (frame.spacing, frame.rescale_type) if frame else ()
+    return pixels.rows, pixels.columns, pixels.photometric, *seen
+
+
+def _like(header: Header, model: Header | None) -> Header:
+    """A damaged header with the plane of a sound one; without a place where there is none."""
+    if model is None or not model.frames:
+        return replace(header, frames=())
+    sound = model.frames[0]
+    frame = replace(
+        header.frames[0],
+        spacing=sound.spacing,
+        slope=sound.slope,
+        intercept=sound.intercept,
+        rescale_type=sound.rescale_type,
+        lookup=sound.lookup,
+    )
+    return replace(header, pixels=model.pixels, frames=(frame,))
+
+
 def _is_placed(header: Header) -> bool:
-    return any(frame.position and frame.orientation for frame in header.frames)
+    """Whether a damaged file can be missed in its place, or is marked as no scan at all."""
+    return any(frame.marker or _unfit(frame) is None for frame in header.frames)
 
 
-def _unplaced(
-    header: Header, position: tuple[float, ...], orientation: tuple[float, ...]
-) -> Reason | None:
-    if not position or not orientation:
+def _unfit(frame: Frame) -> Reason | None:
+    """Why a frame can lie in no volume, by its own header."""
+    if frame.marker:
+        return frame.marker
+    if not frame.position or not frame.orientation:
         return Reason.POSITION_MISSING
     try:
-        check_orientation(orientation)
+        check_orientation(frame.orientation)
     except Misplaced as problem:
         return problem.reason
+    if len(frame.spacing) != 2 or min(frame.spacing) <= 0:
+        return Reason.PIXEL_SPACING_MISSING
     return None
+
+
+def _is_complete(ordered: Sequence[Slice], num_instances: int) -> bool:
+    """Whether the headers declare as many images as there are, in this stack or in the series."""
+    declared = {one.header.declared_slices or one.header.declared_images for one in ordered}
+    number = declared.pop()
+    return not declared and number in (len(ordered), num_instances)
 
 
 def _shared_places(part: Part) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,20 +15,27 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2K as HTJ2KAny
 from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
-from medssl.archive.dicom import Unreadable, read_header
+from medssl.archive.dicom import Policy, Unreadable, read_header, read_series
 from medssl.archive.dicom import decode as decode_module
 from medssl.archive.dicom.decode import decode
 from medssl.archive.reasons import Reason
-from medssl.archive.scan import Rejection
+from medssl.archive.scan import Rejection, Scan
 from medssl.errors import CodecError
 
 MakeSeries = Callable[..., Any]
@@ -69,6 +79,7 @@ def encoded(make_series: MakeSeries, data: bytes, syntax: str, **values: Any) ->
         (RLELossless, False),
         (RLELossless, True),
         (JPEGLSLossless, False),
+        (JPEGLSLossless, True),
         (JPEG2000Lossless, False),
         (JPEG2000Lossless, True),
     ],
@@ -88,6 +99,70 @@ def test_lossless_encodings_decode_exactly(
     found = decode(read_header(series.write(syntax)[0])).frames
     assert found.dtype == pixels.dtype
     np.testing.assert_array_equal(found, pixels[None])
+
+
+def transcode(path: Path, syntax: str) -> None:
+    """Encode a file in place by GDCM, which alone writes lossless JPEG."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_jpeg_decodes_exactly(make_series: MakeSeries, syntax: str, signed: bool) -> None:
+    series = make_series(num=1)
+    pixels = series.voxels[0] if signed else IMAGE
+    if not signed:
+        series.set(PixelRepresentation=0, BitsStored=12, HighBit=11, PixelData=pixels.tobytes())
+    path = series.write()[0]
+    transcode(path, syntax)
+    header = read_header(path)
+    assert header.pixels.transfer_syntax == syntax
+    found = decode(header).frames
+    assert found.dtype == pixels.dtype
+    np.testing.assert_array_equal(found, pixels[None])
+
+
+def test_near_lossless_jpeg_ls_is_as_near_as_it_says(make_series: MakeSeries) -> None:
+    import jpeg_ls
+
+    data = bytes(jpeg_ls.encode_array(IMAGE, lossy_error=3))
+    found = decode(read_header(encoded(make_series, data, JPEGLSNearLossless))).frames
+    error = np.abs(found[0].astype(int) - IMAGE)
+    assert 0 < error.max() <= 3
+
+
+def test_lossy_jpeg_2000_comes_near(make_series: MakeSeries) -> None:
+    from openjpeg.utils import encode_array
+
+    noise = np.random.default_rng(2).integers(0, 40, (48, 40))
+    smooth = (np.add.outer(np.arange(48) * 30, np.arange(40) * 50) + noise).astype(np.uint16)
+    data = encode_array(smooth, bits_stored=12, compression_ratios=[3], codec_format=0)
+    path = encoded(make_series, bytes(data), JPEG2000)
+    ds = pydicom.dcmread(path)
+    ds.Rows, ds.Columns = smooth.shape
+    ds.save_as(path)
+    found = decode(read_header(path)).frames
+    error = np.abs(found[0].astype(int) - smooth)
+    assert 0 < error.max() < 40
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLosslessRPCL, HTJ2KAny])
+def test_the_other_syntaxes_of_htj2k(make_series: MakeSeries, syntax: str) -> None:
+    path = encoded(make_series, HTJ2K, syntax)
+    np.testing.assert_array_equal(decode(read_header(path)).frames, IMAGE[None])
 
 
 def test_htj2k_decodes_exactly(make_series: MakeSeries) -> None:
@@ -152,6 +227,15 @@ def test_native_encodings(
     assert found.dtype == pixels.dtype
 
 
+def test_private_transfer_syntax_is_called_unknown(make_series: MakeSeries) -> None:
+    path = Path(make_series(num=1).write()[0])
+    known = ExplicitVRLittleEndian.encode() + b"\0"
+    path.write_bytes(path.read_bytes().replace(known, b"1.2.752.24.3.7.7".ljust(20, b"\0"), 1))
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is Reason.TRANSFER_SYNTAX_UNKNOWN
+
+
 @pytest.mark.parametrize("cut", [30, 150, 260])
 def test_cut_codestream_is_damage(make_series: MakeSeries, cut: int) -> None:
     path = encoded(make_series, HTJ2K[:cut], HTJ2KLossless)
@@ -205,15 +289,105 @@ def test_zero_padding_after_the_last_voxel_is_ignored(make_series: MakeSeries) -
     np.testing.assert_array_equal(scan.stored, series.voxels)
 
 
-def test_deflate_bomb_is_not_inflated(
-    make_series: MakeSeries, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from medssl.archive.dicom import header as header_module
+def inflated(path: Path) -> tuple[bytes, bytes]:
+    """Preamble with meta header, and the data set of a deflated file."""
+    content = path.read_bytes()
+    at = content.index(b"\x02\0\x12\0UI")  # ImplementationClassUID
+    while content[at : at + 2] == b"\x02\0":
+        at += 8 + int.from_bytes(content[at + 6 : at + 8], "little")
+    return content[:at], zlib.decompress(content[at:], wbits=-zlib.MAX_WBITS)
 
-    series = make_series(num=1)
-    series.slices[0].PixelData = b"\0" * 240
-    path = series.write("1.2.840.10008.1.2.1.99")[0]
-    monkeypatch.setattr(header_module, "MAX_PIXEL_BYTES", 100 - 2**26)
+
+def deflated(make_series: MakeSeries, before: bytes = b"", after: bytes = b"") -> Path:
+    """A deflated file of one slice with more bytes before its first and after its last element."""
+    path = Path(make_series(num=1).write("1.2.840.10008.1.2.1.99")[0])
+    meta, data = inflated(path)
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    path.write_bytes(meta + packer.compress(before + data + after) + packer.flush())
+    return path
+
+
+def peak_bytes(call: Callable[[], Any]) -> int:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(Unreadable):
+            call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_follows_the_pixels_of_a_deflated_file_is_never_inflated(
+    make_series: MakeSeries,
+) -> None:
+    bomb = deflated(make_series, after=b"\0" * (80 << 20))
+    assert bomb.stat().st_size < 500_000
+    header = read_header(bomb)
+    assert decode(header).frames.shape == (1, 12, 10)
+    assert peak_bytes(lambda: decode(read_header(bomb))) < 4 << 20
+
+
+def test_a_deflated_header_without_end_is_refused(make_series: MakeSeries) -> None:
+    private = b"\x07\0\x10\x10OB\0\0" + (80 << 20).to_bytes(4, "little")
+    bomb = deflated(make_series, before=private + b"\0" * (80 << 20))
     with pytest.raises(Unreadable) as caught:
-        read_header(path)
+        read_header(bomb)
     assert caught.value.reason is Reason.DICOM_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("sound_bytes", "reason"),
+    [(100_000, Reason.PIXEL_DATA_DAMAGED), (300, Reason.DICOM_HEADER_DAMAGED)],
+)
+def test_damage_in_a_deflated_file_is_damage(
+    make_series: MakeSeries, sound_bytes: int, reason: Reason
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 4000, (300, 400)).astype(np.int16)
+    series = make_series(num=1).set(Rows=300, Columns=400, PixelData=noise.tobytes())
+    path = series.write("1.2.840.10008.1.2.1.99")[0]
+    np.testing.assert_array_equal(decode(read_header(path)).frames[0], noise)
+    meta, data = inflated(path)
+    packer = zlib.compressobj(0, wbits=-zlib.MAX_WBITS)
+    sound = packer.compress(data[:sound_bytes]) + packer.flush(zlib.Z_FULL_FLUSH)
+    path.write_bytes(meta + sound + b"\x07\xff")  # a block of no known type
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"Rows": 65535, "Columns": 65535}, Reason.DICOM_TOO_LARGE),
+        ({"NumberOfFrames": 2**31 - 1}, Reason.DICOM_TOO_LARGE),
+        ({"Rows": 30000, "Columns": 30000}, Reason.PIXEL_DATA_LENGTH),
+        ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, Reason.PIXEL_FORMAT_INVALID),
+        ({"BitsStored": 1, "HighBit": 0}, Reason.PIXEL_FORMAT_INVALID),
+        ({"BitsAllocated": 64, "BitsStored": 64, "HighBit": 63}, Reason.PIXEL_FORMAT_INVALID),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, Reason.COLOUR_IMAGE),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL"}, Reason.COLOUR_IMAGE),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, Reason.COLOUR_IMAGE),
+    ],
+)
+def test_what_the_header_gives_away_is_refused_cheaply(
+    make_series: MakeSeries, values: dict[str, Any], reason: Reason
+) -> None:
+    path = make_series(num=1).set(**values).write()[0]
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is reason
+    assert peak_bytes(lambda: decode(read_header(path))) < 1 << 20
+
+
+def test_the_cap_is_the_one_that_was_set(make_series: MakeSeries) -> None:
+    series = make_series()
+    headers = [read_header(path) for path in series.write()]
+    assert decode(headers[0], max_voxels=120).frames.shape == (1, 12, 10)
+    with pytest.raises(Unreadable) as caught:
+        decode(headers[0], max_voxels=119)
+    assert caught.value.reason is Reason.DICOM_TOO_LARGE
+    (scan,) = read_series(headers, Policy(max_voxels=8 * 120))
+    assert isinstance(scan, Scan)
+    (refused,) = read_series(headers, Policy(max_voxels=8 * 120 - 1))
+    assert isinstance(refused, Rejection)
+    assert (refused.reason, refused.detail) == (Reason.TOO_LARGE, "8x12x10 voxels")

@@ -157,6 +157,10 @@ def test_philips_field_map_and_magnitude_lie_apart(real_data: Path) -> None:
     np.testing.assert_allclose(ours.corners_mm(), stored.corners_mm(), atol=0.1)
     np.testing.assert_array_equal(ours.voxels, stored.voxels)
     assert magnitude.rescale.slope == 1.27985347985347
+    floating = volume_of(magnitude).voxels / (magnitude.rescale.slope * magnitude.private_slope)
+    scaled = references(suite / "Ref/Philips_WIP_B0_NS_801_e1.nii")[0].voxels
+    np.testing.assert_allclose(floating, scaled, rtol=1e-5)
+    assert Reason.PRIVATE_SCALE_RECORDED in magnitude.notes
 
 
 @pytest.mark.parametrize(

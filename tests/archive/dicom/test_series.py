@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 
 from medssl.archive.dicom import Unreadable, group_by_series, read_header, read_series
@@ -63,20 +65,61 @@ def test_instance_number_never_orders_slices(make_series: MakeSeries, numbers: l
     np.testing.assert_array_equal(scan_of(series.judge()).stored, series.voxels)
 
 
-def test_feet_first_prone_lies_right_in_the_world(make_series: MakeSeries) -> None:
-    """The same tissue, stored with rows and columns turned, has the same place."""
-    plain, turned = make_series(), make_series()
-    for ds, pixels in zip(turned.slices, turned.voxels, strict=True):
-        x, y, z = ds.ImagePositionPatient
-        ds.ImagePositionPatient = [x + 9 * 1.0, y + 11 * 1.5, z]
-        ds.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
-        ds.PatientPosition = "FFP"
-        ds.PixelData = pixels[::-1, ::-1].tobytes()
-    one, other = (scan_of(s.judge()) for s in (plain, turned))
+X, Y = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
+
+
+@pytest.mark.parametrize(
+    ("position", "row", "column"),
+    [
+        ("HFS", X, Y),
+        ("HFP", -X, -Y),
+        ("HFDR", Y, -X),
+        ("HFDL", -Y, X),
+        ("FFS", -X, Y),
+        ("FFP", X, -Y),
+        ("FFDR", -Y, -X),
+        ("FFDL", Y, X),
+    ],
+)
+def test_every_position_of_the_patient_lies_right_in_the_world(
+    make_series: MakeSeries, position: str, row: np.ndarray, column: np.ndarray
+) -> None:
+    """The same tissue on the same square grid, however its rows and columns are turned."""
+    plain, turned = make_series().set(PixelSpacing=[1.5, 1.5]), make_series()
+    for ds, pixels in zip(plain.slices, plain.voxels, strict=True):
+        ds.ImageOrientationPatient = [*X, *Y]
+        places = np.stack(np.meshgrid(np.arange(12), np.arange(10), indexing="ij"), axis=-1)
+        lps = np.array(ds.ImagePositionPatient, dtype=float) + 1.5 * (
+            places[..., :1] * Y + places[..., 1:] * X
+        )
+        other = turned.slices[plain.slices.index(ds)]
+        along = lps[..., :2] @ np.stack([column[:2], row[:2]], axis=1) / 1.5
+        index = np.rint(along - along.min(axis=(0, 1))).astype(int)
+        stored = np.zeros(index.max(axis=(0, 1)) + 1, np.int16)
+        stored[index[..., 0], index[..., 1]] = pixels
+        corner = lps[(index == 0).all(axis=-1)][0]
+        other.Rows, other.Columns = stored.shape
+        other.ImagePositionPatient = corner.tolist()
+        other.ImageOrientationPatient = [*row, *column]
+        other.PixelSpacing, other.PatientPosition = [1.5, 1.5], position
+        other.PixelData = stored.tobytes()
+    one, two = (scan_of(s.judge()) for s in (plain, turned))
     first = Volume(values_of(one), one.affine).to_ras()
-    second = Volume(values_of(other), other.affine).to_ras()
+    second = Volume(values_of(two), two.affine).to_ras()
     np.testing.assert_allclose(first.affine, second.affine, atol=1e-9)
     np.testing.assert_array_equal(first.voxels, second.voxels)
+
+
+def test_two_frames_of_reference_keep_each_its_own_place(make_series: MakeSeries) -> None:
+    """Slices that would interleave into one stack are two, each where its own header says."""
+    series = make_series()
+    for i, ds in enumerate(series.slices):
+        ds.FrameOfReferenceUID = "1.2.3" if i % 2 else "1.2.4"
+    scans = [j for j in series.judge() if isinstance(j, Scan)]
+    heights = sorted(float(scan.affine[2, 3]) for scan in scans)
+    assert heights == [100.0, 102.0]
+    assert all(scan.stored.shape == (4, 12, 10) for scan in scans)
+    assert all(scan.affine[2, 0] == pytest.approx(4.0) for scan in scans)
 
 
 def test_gantry_tilt_keeps_its_sheared_affine(make_series: MakeSeries) -> None:
@@ -271,6 +314,48 @@ def test_file_cut_off_in_its_header_after_the_series_uid(make_series: MakeSeries
     )
 
 
+@pytest.mark.parametrize("at", [0, 4, 7])
+@pytest.mark.parametrize("keyword", ["Rows", "PixelSpacing", "RescaleType", "Columns"])
+def test_file_that_loses_the_end_of_its_header_is_missed_at_its_place(
+    make_series: MakeSeries, at: int, keyword: str
+) -> None:
+    """It never becomes a part of its own, which would leave the others to pass for whole."""
+    series = make_series().set(RescaleType="HU")
+    tag = Tag(keyword)
+    path = series.write()[at]
+    content = path.read_bytes()
+    start = content.index(struct.pack("<HH", tag.group, tag.elem))
+    path.write_bytes(content[:start])
+    assert sorted(reasons(series.judge())) == [Reason.MISSING_SLICE, Reason.PIXEL_DATA_MISSING]
+
+
+def test_damaged_size_is_missed_by_both_volumes_of_other_sizes(make_series: MakeSeries) -> None:
+    series, other = make_series(), make_series()
+    for ds in other.slices:
+        ds.SeriesInstanceUID = series.slices[0].SeriesInstanceUID
+        ds.StudyInstanceUID = series.slices[0].StudyInstanceUID
+        ds.Rows, ds.PixelData = 6, ds.PixelData[:120]
+    series.slices[-1].Rows = 0
+    series.slices += other.slices
+    found = reasons(series.judge())
+    assert sorted(found) == [*[Reason.MISSING_SLICE] * 2, Reason.PIXEL_FORMAT_INVALID]
+
+
+def test_damaged_localizer_costs_no_slice(make_series: MakeSeries) -> None:
+    series = make_series()
+    scout = copy.deepcopy(series.slices[0])
+    scout.SOPInstanceUID = generate_uid()
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    del scout.ImagePositionPatient
+    scout.PixelData = scout.PixelData[:-20]
+    scout.Rows = 0
+    series.slices.append(scout)
+    judged = series.judge()
+    scan = scan_of([j for j in judged if isinstance(j, Scan)])
+    np.testing.assert_array_equal(scan.stored, series.voxels)
+    assert [j.reason for j in judged if isinstance(j, Rejection)] == [Reason.PIXEL_FORMAT_INVALID]
+
+
 def test_file_cut_off_before_its_uids(make_series: MakeSeries) -> None:
     series = make_series()
     path = series.write()[0]
@@ -305,7 +390,7 @@ def test_what_is_no_dicom(make_series: MakeSeries, content: bytes) -> None:
 
 def test_absurd_size_is_refused_by_the_header(make_series: MakeSeries) -> None:
     series = make_series().set(Rows=65535, Columns=65535)
-    assert set(reasons(series.judge())) == {Reason.DICOM_TOO_LARGE, Reason.MISSING_SLICE}
+    assert set(reasons(series.judge())) == {Reason.DICOM_TOO_LARGE, Reason.TOO_LARGE}
 
 
 @pytest.mark.parametrize(

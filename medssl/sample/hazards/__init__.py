@@ -1,0 +1,1 @@
+"""Everything that a hospital archive does to a loader, each in a folder, with its expected end."""
