@@ -110,6 +110,8 @@ def _shown(annotation: Any) -> str:
         if Ellipsis in args or origin is list:
             return f"list of {inner[0]}"
         return f"[{', '.join(inner)}]"
+    if origin is dict:
+        return " to ".join(_shown(arg) for arg in args)
     if isinstance(annotation, type) and issubclass(annotation, Config):
         heading = _SECTIONS.get(annotation, annotation.__name__)
         return f"[{annotation.__name__}](#{_anchor(heading)})"
@@ -118,6 +120,8 @@ def _shown(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.default_factory is dict:
+        return "`{}`"
     if field.default is PydanticUndefined:
         return "required"
     if isinstance(field.default, Config):

@@ -15,6 +15,7 @@ from typing import Any
 
 from medssl.archive.find import FileKind, Found
 
+LABEL_TAG = "label"  # third of the tags of a DICOM file that is a SEG or RTSTRUCT
 _CACHE_KIB = 32 * 1024
 _AT_ONCE = 1000
 _SCHEMA = """
@@ -32,7 +33,8 @@ _ENTRY = (
 class Entry:
     """A file of the walk and what is known of it.
 
-    `tags` are keyed hashes of series and patient (DICOM), or whether a NIfTI is a label map;
+    `tags` are keyed hashes of series and patient (DICOM; for a label the series that it was drawn
+    on, and LABEL_TAG), or whether a NIfTI is a label map;
     `old_unit` is the unit it belonged to in an earlier run, `fresh` whether it is new or changed,
     `header` a pickled DICOM header.
     """
@@ -85,6 +87,8 @@ class Catalogue:
         """To be called once, after the last `add` of the walk."""
         self._flush()
         self._db.execute("CREATE INDEX by_kind ON files (kind, unit_key, file_key)")
+        for name, kind in (("nifti", "nifti"), ("pair", "pair data")):
+            self._db.execute(f"CREATE INDEX by_{name} ON files (relative) WHERE kind = '{kind}'")
 
     def count(self, *kinds: FileKind) -> int:
         marks = ", ".join("?" * len(kinds))
@@ -108,6 +112,38 @@ class Catalogue:
             (unit_key,),
         )
         return [_entry(row) for row in rows.fetchall()]
+
+    def nifti_names(self) -> Iterator[str]:
+        """The archive-relative paths of all NIfTI files, in their order."""
+        rows = self._db.execute("SELECT relative FROM files WHERE kind = 'nifti' ORDER BY relative")
+        return (_text(relative) for (relative,) in rows)
+
+    def by_relative(self, relative: str) -> Entry | None:
+        """The NIfTI file of this archive-relative path."""
+        row = self._db.execute(
+            f"SELECT {_ENTRY}, NULL FROM files WHERE kind = 'nifti' AND relative = ?",
+            (_blob(relative),),
+        ).fetchone()
+        return None if row is None else _entry(row)
+
+    def pair_data(self, base: str) -> list[Entry]:
+        """The files of voxels beside a .hdr whose archive-relative path begins with `base` and ".".
+
+        In the order of unit_key.
+        """
+        rows = self._db.execute(
+            f"SELECT {_ENTRY}, NULL FROM files WHERE kind = 'pair data' "
+            "AND relative >= ? AND relative < ? ORDER BY unit_key",
+            (_blob(f"{base}."), _blob(f"{base}/")),  # "/" is the character after "."
+        )
+        return [_entry(row) for row in rows.fetchall()]
+
+    def tag(self, relative: str, tags: str) -> None:
+        """Set the tags of a NIfTI file, which is then one that the journal has to remember anew."""
+        self._db.execute(
+            "UPDATE files SET tags = ?, fresh = 1 WHERE kind = 'nifti' AND relative = ?",
+            (tags, _blob(relative)),
+        )
 
     def fresh(self) -> Iterator[Entry]:
         """The entries that are new or changed, without headers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,12 @@ class IngestConfig(Config):
         default=False,
         description="Let the issuer of a PatientID count. Only where it is always filled in: an "
         "issuer that comes and goes splits a patient in two.",
+    )
+    structures: dict[str, Annotated[int, Field(ge=1, le=255)]] = Field(
+        default_factory=dict,
+        description="Names of DICOM segments and ROIs to classes 1 to 255, as shell patterns "
+        "whatever the case (`gtv*: 1`). Where two classes meet, the later entry has the voxel; a "
+        "name that fits none is left out. The names are never written to the store.",
     )
     workers: int | None = Field(
         default=None, ge=1, description="Reading processes; else one a core, four at most."

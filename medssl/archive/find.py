@@ -194,9 +194,10 @@ def _sniff_gzip(path: Path, head: bytes) -> tuple[FileKind, Reason | None]:
         return FileKind.REFUSED, Reason.NIFTI_TRUNCATED if short else Reason.NIFTI_HEADER_INVALID
     if _is_pair_data(path):
         return FileKind.PAIR_DATA, None
-    if inner[257:262] == b"ustar":
-        return FileKind.REFUSED, Reason.ARCHIVE_FILE
-    return (FileKind.SIDE, None) if _is_text(inner) else (FileKind.REFUSED, Reason.UNKNOWN_FORMAT)
+    if _is_text(inner):
+        return FileKind.SIDE, None
+    is_scan = path.name.lower().endswith(".mgz")
+    return FileKind.REFUSED, Reason.FORMAT_NOT_READ if is_scan else Reason.ARCHIVE_FILE
 
 
 def _sniff_other(path: Path, head: bytes) -> tuple[FileKind, Reason | None]:

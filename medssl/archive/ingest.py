@@ -10,9 +10,10 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from medssl.archive.cases import Cases
@@ -120,6 +121,7 @@ class _Run:
     committed_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> RunCounts:
+        plan: Plan | None = None
         if self.config.linkage is not None:
             place = os.path.realpath(self.config.archive)
             self.linkage = Linkage(self.config.linkage, place)
@@ -144,6 +146,8 @@ class _Run:
         finally:
             if self.linkage is not None:
                 self.linkage.close()
+            if plan is not None:
+                plan.close()
             self.found.catalogue.close()
 
     def _read(self, planner: Planner, plan: Plan) -> None:
@@ -160,16 +164,15 @@ class _Run:
     def _batches(self, planner: Planner, plan: Plan) -> Iterator[Sequence[Unit]]:
         for unit in planner.dicom_units(self.found.catalogue):
             yield [unit]
-        units = plan.nifti_units
-        at_once = max(1, min(_NIFTI_AT_ONCE, len(units) // (2 * num_workers(self.config))))
-        for start in range(0, len(units), at_once):
-            yield units[start : start + at_once]
+        num_units = len(plan.nifti_units)
+        at_once = max(1, min(_NIFTI_AT_ONCE, num_units // (2 * num_workers(self.config))))
+        yield from _in_batches(plan.nifti_units, at_once)
 
-    def _label_maps(self, files: list[Found]) -> dict[str, bool]:
+    def _label_maps(self, files: Iterator[Found]) -> Iterator[tuple[Found, bool]]:
         judge = partial(is_label_map, self.config.max_voxels)
-        batches = (files[at : at + _NIFTI_AT_ONCE] for at in range(0, len(files), _NIFTI_AT_ONCE))
         with _pool(self.config, judge) as pool:
-            return {found.relative: answer is True for found, answer in pool.map(batches)}
+            for found, answer in pool.map(_in_batches(files, _NIFTI_AT_ONCE)):
+                yield found, answer is True
 
     def _keep(self, result: UnitResult) -> None:
         if isinstance(self.key, RecordingKey):
@@ -238,6 +241,12 @@ class _Run:
             units_unchanged=plan.unchanged,
             masked_voxels=self.masked_voxels,
         )
+
+
+def _in_batches(items: Iterable[Item], at_once: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, at_once)):
+        yield batch
 
 
 def _pool(

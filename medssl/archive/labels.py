@@ -13,7 +13,7 @@ from medssl.archive.reasons import Reason
 from medssl.volume import Affine, Volume, spacing_of
 
 _SAME_GRID_VOXELS = 0.1
-_INSIDE_SHARE = 0.99
+INSIDE_SHARE = 0.99  # of what a mask marks has to lie in the image
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,21 @@ def fit_mask(
         to_image = np.linalg.inv(affine) @ mask.affine
         places = marked @ to_image[:3, :3].T + to_image[:3, 3]
         inside = ((places > -0.5) & (places < np.array(shape) - 0.5)).all(axis=1)
-        if inside.mean() < _INSIDE_SHARE:
+        if inside.mean() < INSIDE_SHARE:
             raise NiftiFault(Reason.LABEL_GRID_MISMATCH, f"{inside.mean():.3f} inside the image")
-    moved = Volume(mask.classes, mask.affine).resampled(affine, shape, order=0).voxels
+    moved = _with_margin(mask).resampled(affine, shape, order=0).voxels
     lost = np.setdiff1d(np.unique(mask.classes[mask.classes > 0]), np.unique(moved))
     if len(lost):
         raise NiftiFault(Reason.LABEL_GRID_MISMATCH, f"{len(lost)} classes lost")
     return Mask(np.asarray(moved, dtype=np.uint8), affine), (Reason.LABEL_RESAMPLED,)
+
+
+def _with_margin(mask: Mask) -> Volume:
+    """The mask with a voxel of background around it, so that its outermost voxels are whole ones:
+    a place within half a voxel of their centres is theirs."""
+    affine = mask.affine.copy()
+    affine[:3, 3] -= affine[:3, :3].sum(axis=1)
+    return Volume(np.pad(mask.classes, 1), affine)
 
 
 def _apart_voxels(mask: Mask, affine: Affine) -> float:

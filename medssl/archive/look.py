@@ -7,16 +7,13 @@ import pickle
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medssl.archive.cases import patient_tag, series_tag
+from medssl.archive.catalogue import LABEL_TAG
 from medssl.archive.find import FileKind, Found, sniff
 from medssl.archive.identity import Key
 from medssl.archive.lost import tags_in_bytes
 from medssl.archive.reasons import Reason
-
-if TYPE_CHECKING:
-    from medssl.archive.dicom import Header
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,9 @@ class Archive:
         """The unit of a file that is read by itself."""
         return self.key.hmac("unit of file", file_key)
 
-    def unit_of_series(self, header: Header) -> str:
-        return self.key.hmac(
-            "unit of series", self.place, header.patient[0], header.study, header.series
-        )
+    def unit_of_series(self, patient: str, series: str) -> str:
+        """The unit of a series and of the labels drawn on it, which may be of another study."""
+        return self.key.hmac("unit of series", self.place, patient, series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,11 @@ def look(archive: Archive, found: Found) -> Looked:
         kind = FileKind.SIDE if fault.reason is Reason.DICOMDIR else FileKind.REFUSED
         tags = tags_in_bytes(archive.key, found.path)
         return Looked(kind, fault.reason.value, fault.detail, unit_key=alone, tags=tags)
-    key = archive.key
-    tags = f"{series_tag(key, header.series)} {patient_tag(key, header.patient[0])}"
-    unit_key = archive.unit_of_series(header)
+    key, patient, series = archive.key, header.patient[0], header.series
+    if header.label is not None:  # it goes where the one series goes that it was drawn on
+        series = header.label.series[0] if len(header.label.series) == 1 else ""
+    unit_key = archive.unit_of_series(patient, series) if series else alone
+    tags = f"{series_tag(key, series)} {patient_tag(key, patient)}"
+    if header.label is not None:
+        tags += f" {LABEL_TAG}"
     return Looked(kind, unit_key=unit_key, tags=tags, header=pickle.dumps(header, protocol=5))

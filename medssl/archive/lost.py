@@ -1,16 +1,19 @@
 """Slices that are lost without a gap: a damaged file beside a series whose end may be missing.
 
 A file whose own header cannot be read belongs to a series where its bytes still hold the series'
-UID; that series then certainly lacks it. Where they hold none, it may be a slice of the series
-whose files lie in its folder under names of its pattern (digits replaced), if these are of one
-series alone. Such a series is refused rather than taken short, but for what shows that it is whole:
+UID; that series then certainly lacks it. Where they hold none, its name ties it to a series in its
+folder: the one series whose files have names of its pattern (digits replaced); or, where several
+share the pattern, the one whose names differ from its own in their last number alone; or, where
+several do, those that its number follows or precedes without a gap in the numbering. Such a series
+is refused rather than taken short, but for what shows that it is whole:
 
 - a sound file of the same name, but for its ending, lies beside the damaged one;
 - the damaged file's SOP instance is there in a sound file;
 - its folder is a copy: each sound slice in it is also elsewhere, and more slices are;
 - the headers declare how many images there are, and so many came;
 - the names number the slices along their positions, and its own lies inside that run: a slice lost
-  there would have left a gap.
+  there would have left a gap;
+- the names rise with InstanceNumber, and by its own the damaged one would have a number below 1.
 
 A file that is whole in itself (enhanced, mosaic) is no stack that a neighbour could be a slice of.
 """
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 _SEARCHED_BYTES = 1 << 16
 _NUMBER = re.compile(r"(?=[0-9a-f]*\d)[0-9a-f]{8,}|\d+")  # digits, or a long hexadecimal number
+_LAST_NUMBER = re.compile(r"(?<!\d)\d{1,18}(?=\D*$)")
 _ENDINGS = (".dcm", ".ima", ".dicom", ".dic")
 _UID = re.compile(rb"[0-9][0-9.]{0,63}")
 _SERIES = (0x0020, 0x000E)
@@ -107,7 +111,9 @@ class LostFiles:
         for table in (
             "places (place INTEGER, unit TEXT, PRIMARY KEY (place, unit))",
             "series (tag TEXT, unit TEXT, PRIMARY KEY (tag, unit))",
-            "damaged (place INTEGER, tag TEXT, instance TEXT, path BLOB, sign TEXT)",
+            "numbers (run INTEGER, number INTEGER, unit TEXT)",
+            "damaged (place INTEGER, run INTEGER, number INTEGER, tag TEXT, instance TEXT, "
+            "path BLOB, sign TEXT)",
             "ties (unit TEXT, certain INTEGER, instance TEXT, path BLOB, sign TEXT)",
         ):
             self._db.execute(f"CREATE TABLE {table}")
@@ -119,20 +125,23 @@ class LostFiles:
             for entry in catalogue.of_kind(kind):
                 any_damaged |= self._see_damaged(entry)
         if any_damaged:
+            self._db.execute("CREATE INDEX damaged_by_run ON damaged (run, number)")
             for unit_key, files in catalogue.dicom_units():
                 self._see_series(unit_key, files)
+            self._db.execute("CREATE INDEX numbers_by_run ON numbers (run, number)")
             self._tie()
         self._db.execute("CREATE INDEX by_unit ON ties (unit)")
 
     def _see_damaged(self, entry: Entry) -> bool:
         relative = entry.found.relative
-        numbered = _NUMBER.search(os.path.basename(relative).lower()) is not None
-        if entry.reason not in _DAMAGED or not (entry.tags or numbered):
+        run, number = _run(relative)
+        if entry.reason not in _DAMAGED or (number is None and not entry.tags):
             return False
         tag, _, instance = entry.tags.partition(" ")
         sign = f"{entry.file_key} {entry.found.stamp}"
-        row = (_place(relative), tag, instance, os.fsencode(entry.found.path), sign)
-        self._db.execute("INSERT INTO damaged VALUES (?, ?, ?, ?, ?)", row)
+        path = os.fsencode(entry.found.path)
+        row = (_place(relative), run, number, tag, instance, path, sign)
+        self._db.execute("INSERT INTO damaged VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return True
 
     def _see_series(self, unit_key: str, files: list[tuple[str, str, str, str]]) -> None:
@@ -140,6 +149,14 @@ class LostFiles:
         self._db.execute("INSERT OR IGNORE INTO series VALUES (?, ?)", (tag, unit_key))
         for place in {_place(relative) for _, _, relative, _ in files}:
             self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (place, unit_key))
+        runs = [_run(relative) for _, _, relative, _ in files]
+        there = {run for run in {run for run, _ in runs} if self._holds_damaged(run)}
+        rows = [(run, number, unit_key) for run, number in runs if run in there]
+        self._db.executemany("INSERT INTO numbers VALUES (?, ?, ?)", rows)
+
+    def _holds_damaged(self, run: int) -> bool:
+        row = self._db.execute("SELECT 1 FROM damaged WHERE run = ? LIMIT 1", (run,)).fetchone()
+        return row is not None
 
     def _tie(self) -> None:
         self._db.execute(
@@ -150,6 +167,37 @@ class LostFiles:
             "INSERT INTO ties SELECT MIN(unit), 0, '', path, sign FROM damaged JOIN places "
             "USING (place) WHERE tag = '' GROUP BY damaged.rowid HAVING COUNT(*) = 1"
         )
+        shared = self._db.execute(
+            "SELECT run, number, path, sign FROM damaged JOIN places USING (place) "
+            "WHERE tag = '' GROUP BY damaged.rowid HAVING COUNT(*) > 1"
+        )
+        for run, number, path, sign in shared:
+            for unit in self._units_of_run(run, number):
+                self._db.execute("INSERT INTO ties VALUES (?, 0, '', ?, ?)", (unit, path, sign))
+
+    def _units_of_run(self, run: int, number: int) -> set[str]:
+        """The one series of a run of numbers, else those next to a number without a gap."""
+        units = self._db.execute(
+            "SELECT DISTINCT unit FROM numbers WHERE run = ? LIMIT 2", (run,)
+        ).fetchall()
+        if len(units) < 2:
+            return {unit for (unit,) in units}
+        found = set()
+        for beyond, order in (("<", "DESC"), (">", "ASC")):
+            next_to = self._db.execute(
+                f"SELECT number, unit FROM numbers WHERE run = ? AND number {beyond} ? "
+                f"ORDER BY number {order} LIMIT 1",
+                (run, number),
+            ).fetchone()
+            if next_to is not None:
+                low, high = sorted((number, next_to[0]))
+                (filled,) = self._db.execute(
+                    "SELECT COUNT(*) FROM damaged WHERE run = ? AND number BETWEEN ? AND ?",
+                    (run, low, high),
+                ).fetchone()
+                if filled == high - low:
+                    found.add(next_to[1])
+        return found
 
     def of_unit(self, unit_key: str) -> tuple[list[LostFile], list[str]]:
         """The damaged files tied to a series, and what is to go into its signature."""
@@ -179,13 +227,13 @@ def still_lost(files: Iterable[LostFile], headers: Sequence[Header], key: Key) -
 
 
 def may_be_slices(
-    damaged: Sequence[Path], ordered: Sequence[Path], instances: Mapping[Path, str]
+    damaged: Sequence[Path], stack: Sequence[Header], instances: Mapping[Path, str]
 ) -> int:
     """How many damaged files may be slices of a stack that is without a gap.
 
     Args:
         damaged: files beside the series.
-        ordered: the stack's own files, one a slice, along its normal.
+        stack: the stack's own files, one a slice, along its normal.
         instances: the SOP instance of each sound file of the series, copies included.
     """
     by_folder: dict[Path, list[Path]] = {}
@@ -197,23 +245,37 @@ def may_be_slices(
         elsewhere = {uid for path, uid in instances.items() if path.parent != folder}
         is_copy = here <= elsewhere and len(elsewhere - here) >= len(files)
         if not is_copy:
-            count += sum(not _inside_run(path, ordered) for path in files)
+            count += sum(
+                not (_inside_run(path, stack) or _before_first(path, stack)) for path in files
+            )
     return count
 
 
-def _inside_run(damaged: Path, ordered: Sequence[Path]) -> bool:
+def _inside_run(damaged: Path, stack: Sequence[Header]) -> bool:
     """Whether the names number the slices along the stack, and this one lies within."""
     numbers = [
-        _numbers(path.name)
-        for path in ordered
-        if path.parent == damaged.parent and _pattern(path.name) == _pattern(damaged.name)
+        _numbers(h.path.name)
+        for h in stack
+        if h.path.parent == damaged.parent and _pattern(h.path.name) == _pattern(damaged.name)
     ]
-    if len(numbers) < max(3, len(ordered)):
+    if len(numbers) < max(3, len(stack)):
         return False
     if numbers[0] > numbers[-1]:
         numbers.reverse()
     rising = all(a < b for a, b in pairwise(numbers))
     return rising and numbers[0] < _numbers(damaged.name) < numbers[-1]
+
+
+def _before_first(damaged: Path, stack: Sequence[Header]) -> bool:
+    """Whether names and InstanceNumbers rise together, and this one's would be below 1."""
+    run, number = _run(str(damaged))
+    offsets = set()
+    for header in stack:
+        its_run, its_number = _run(str(header.path))
+        if its_run != run or its_number is None or header.instance_number is None:
+            return False
+        offsets.add(its_number - header.instance_number)
+    return number is not None and len(offsets) == 1 and number - offsets.pop() < 1
 
 
 def _pattern(name: str) -> str:
@@ -228,6 +290,16 @@ def _place(relative: str) -> int:
     """Folder and pattern of a name, as a number of this process alone."""
     folder, name = os.path.split(relative)
     return hash((folder, _pattern(name)))
+
+
+def _run(relative: str) -> tuple[int, int | None]:
+    """Folder and name but for its last number, as a number of this process; and that number."""
+    folder, name = os.path.split(relative)
+    found = _LAST_NUMBER.search(name)
+    if found is None:
+        return hash((folder, name)), None
+    rest = name[: found.start()], name[found.end() :]
+    return hash((folder, *rest)), int(found[0])
 
 
 def _without_ending(name: str) -> str:

@@ -7,11 +7,12 @@ mask, its row of the cases file, and the settings that change what comes out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
-from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
@@ -19,8 +20,9 @@ from medssl.archive.identity import Key, RecordingKey
 from medssl.archive.journal import FileRecord, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
 from medssl.archive.lost import LostFiles
-from medssl.archive.pairing import Pairs, extended_names, pair_labels, parse_name
+from medssl.archive.pairing import Pairing
 from medssl.archive.reasons import Reason
+from medssl.archive.spool import Spool
 from medssl.archive.worker import Unit, UnitResult
 
 _FORMAT = "4"  # of what the readers give: raise it, and every unit is read again
@@ -32,16 +34,19 @@ _LABEL_MAP = {True: "label map", False: "image"}
 class Plan:
     """What to do: series and NIfTI units to read, rows that need no reading, units to drop."""
 
-    nifti_units: list[Unit] = field(default_factory=list)
+    nifti_units: Spool[Unit] = field(default_factory=Spool)
     num_dicom_units: int = 0
-    settled: list[UnitResult] = field(default_factory=list)
+    settled: Spool[UnitResult] = field(default_factory=Spool)
     outdated: list[str] = field(default_factory=list)
     unchanged: int = 0
-    label_maps: dict[str, bool] = field(default_factory=dict)
 
     @property
     def num_units(self) -> int:
         return len(self.nifti_units) + self.num_dicom_units
+
+    def close(self) -> None:
+        self.nifti_units.close()
+        self.settled.close()
 
 
 @dataclass
@@ -53,7 +58,7 @@ class Planner:
     cases: Cases
     journal: Journal
     linkage: Linkage | None
-    judge_label_maps: Callable[[list[Found]], dict[str, bool]]
+    judge_label_maps: Callable[[Iterator[Found]], Iterator[tuple[Found, bool]]]
     plan: Plan = field(default_factory=Plan)
     _gone: set[str] = field(default_factory=set)
     _lost: LostFiles = field(default_factory=LostFiles)
@@ -72,7 +77,7 @@ class Planner:
         """The planned series with their files and the headers that were read."""
         for unit_key, signature in catalogue.planned():
             entries = catalogue.of_unit(unit_key)
-            first = min(entry.found.relative for entry in entries)
+            case = self._case_of_series([(e.found.relative, e.tags) for e in entries])
             yield Unit(
                 unit_key,
                 signature,
@@ -80,7 +85,7 @@ class Planner:
                 files=tuple(e.found for e in entries),
                 headers=tuple(e.header for e in entries),
                 dicom=True,
-                case=self._case_of_series(entries[-1].tags, first),
+                case=case,
                 lost=tuple(self._lost.of_unit(unit_key)[0]),
             )
 
@@ -88,16 +93,13 @@ class Planner:
         """What the journal is to remember of the files of this walk; faults are tried again."""
         for entry in catalogue.fresh():
             failed = bool(entry.reason) and Reason[entry.reason].group == "failed"
-            tags = entry.tags
-            if entry.found.relative in self.plan.label_maps and entry.kind is FileKind.NIFTI:
-                tags = _LABEL_MAP[self.plan.label_maps[entry.found.relative]]
             yield FileRecord(
                 entry.file_key,
                 "" if failed else entry.found.stamp,
                 entry.kind.value,
                 entry.reason,
                 entry.unit_key,
-                tags,
+                entry.tags,
             )
 
     # --- each kind ------------------------------------------------------------------------------
@@ -110,32 +112,34 @@ class Planner:
                 self._settle(entry, signature, "file", reason, entry.detail)
 
     def _plan_nifti(self, catalogue: Catalogue) -> None:
-        entries = {e.found.relative: e for e in catalogue.of_kind(FileKind.NIFTI)}
-        if not entries:
-            return
-        pairs = self._pairs(entries)
-        subjects = {r: bids_subject(r) for r in pairs.images}
-        cases = self.cases.for_images((r, (subjects[r] or ("", ""))[1]) for r in pairs.images)
-        images_data = {
-            _pair_name(e.found.relative): e for e in catalogue.of_kind(FileKind.PAIR_DATA)
-        }
-        for relative, label in pairs.images.items():
-            notes = (Reason.IMAGE_WITHOUT_LABEL,) if relative in pairs.unlabelled_images else ()
-            data = images_data.get(_pair_name(relative)) if relative.endswith(".hdr") else None
-            self._plan_image(
-                [entries[relative], *([data] if data else [])],
-                entries[label] if label else None,
-                cases.get(relative),
-                subjects[relative],
-                notes,
+        with closing(Pairing()) as pairing:
+            pairing.add(catalogue.nifti_names())
+            pairing.index()
+            self._judge(catalogue, pairing)
+            pairing.pair(
+                relative
+                for relative, entry in self._candidates(catalogue, pairing)
+                if entry.tags == _LABEL_MAP[True]
             )
-        for relative, reason in pairs.unpaired_labels.items():
-            entry = entries[relative]
-            signature = self._sign("unpaired", reason.value, files=[entry.found.stamp])
-            if self._is_new(entry.unit_key, signature):
-                self._settle(entry, signature, "label", reason, "")
-        alone = {*pairs.images, *pairs.unpaired_labels}
-        self._gone.update(e.unit_key for r, e in entries.items() if r not in alone)
+            self.cases.count_names(relative for relative, _, _ in pairing.images())
+            for relative, label, unlabelled in pairing.images():
+                subject = bids_subject(relative)
+                self._plan_image(
+                    [_entry(catalogue, relative), *_voxel_file(catalogue, relative)],
+                    _entry(catalogue, label) if label else None,
+                    self.cases.for_image(relative, (subject or ("", ""))[1]),
+                    subject,
+                    (Reason.IMAGE_WITHOUT_LABEL,) if unlabelled else (),
+                )
+            for relative, reason in pairing.unpaired_labels():
+                entry = _entry(catalogue, relative)
+                signature = self._sign("unpaired", reason.value, files=[entry.found.stamp])
+                if self._is_new(entry.unit_key, signature):
+                    self._settle(entry, signature, "label", reason, "")
+            for relative in pairing.paired_labels():
+                unit_key = _entry(catalogue, relative).unit_key
+                if self.journal.signature(unit_key) is not None:
+                    self._gone.add(unit_key)
 
     def _plan_image(
         self,
@@ -173,32 +177,35 @@ class Planner:
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
         for unit_key, files in catalogue.dicom_units():
-            case = self._case_of_series(files[-1][3], min(name for _, _, name, _ in files))
+            case = self._case_of_series([(name, tags) for _, _, name, tags in files])
             fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
             lost = sorted((sign.split(" ") for sign in self._lost.of_unit(unit_key)[1]), key=_stamp)
-            settings = (str(self.config.use_issuer), self.config.irregular_spacing, repr(case))
             words = [word for sign in lost for word in sign]
+            if any(_is_label(tags) for _, _, _, tags in files):
+                words.append(repr(list(self.config.structures.items())))
+            settings = (str(self.config.use_issuer), self.config.irregular_spacing, repr(case))
             signature = self._sign("dicom", *settings, *words, files=fields, recorded=False)
             if self._is_new(unit_key, signature):
                 catalogue.plan(unit_key, signature)
                 self.plan.num_dicom_units += 1
 
-    def _case_of_series(self, tags: str, first_file: str) -> Case | None:
-        series, _, patient = tags.partition(" ")
-        return self.cases.for_series(series, patient, first_file)
+    def _case_of_series(self, files: list[tuple[str, str]]) -> Case | None:
+        """By (relative, tags) of its files; names of label files count where there is no image."""
+        images = [name for name, tags in files if not _is_label(tags)]
+        series, patient, *_ = f"{files[-1][1]}  ".split(" ")
+        return self.cases.for_series(series, patient, min(images or [name for name, _ in files]))
 
-    def _pairs(self, entries: dict[str, Entry]) -> Pairs:
-        by_cases = frozenset(
-            r for r in entries if not parse_name(r).is_label and self.cases.names(r)
-        )
-        candidates = sorted(set(extended_names(entries)) - by_cases)
-        known = {r: entries[r].tags for r in candidates if entries[r].tags}
-        unknown = [r for r in candidates if r not in known]
-        judged = self.judge_label_maps([entries[r].found for r in unknown]) if unknown else {}
-        self.plan.label_maps = judged
-        maps = {r for r in known if known[r] == _LABEL_MAP[True]}
-        maps |= {r for r, is_map in judged.items() if is_map}
-        return pair_labels(entries, maps)
+    def _judge(self, catalogue: Catalogue, pairing: Pairing) -> None:
+        """Look at the voxels of files that may be label maps by their names, once for all runs."""
+        unknown = (e.found for _, e in self._candidates(catalogue, pairing) if not e.tags)
+        for found, is_map in self.judge_label_maps(unknown):
+            catalogue.tag(found.relative, _LABEL_MAP[is_map])
+
+    def _candidates(self, catalogue: Catalogue, pairing: Pairing) -> Iterator[tuple[str, Entry]]:
+        """Files that may be label maps by their names, and of which no row says an image."""
+        for relative, _ in pairing.extended_names():
+            if not self.cases.names(relative):
+                yield relative, _entry(catalogue, relative)
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -255,6 +262,25 @@ class Planner:
 def _stamp(sign: list[str]) -> str:
     """Of a lost file: an order that is the same under every key."""
     return sign[-1]
+
+
+def _entry(catalogue: Catalogue, relative: str) -> Entry:
+    entry = catalogue.by_relative(relative)
+    assert entry is not None  # names come out of the catalogue
+    return entry
+
+
+def _voxel_file(catalogue: Catalogue, relative: str) -> list[Entry]:
+    """The .img of a .hdr, or nothing."""
+    if not relative.endswith(".hdr"):
+        return []
+    base = _pair_name(relative)
+    same = [e for e in catalogue.pair_data(base) if _pair_name(e.found.relative) == base]
+    return same[-1:]
+
+
+def _is_label(tags: str) -> bool:
+    return tags.endswith(f" {LABEL_TAG}")
 
 
 def _pair_name(relative: str) -> str:

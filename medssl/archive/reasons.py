@@ -273,7 +273,9 @@ class Reason(StrEnum):
     LABEL_AMBIGUOUS = (
         "LABEL_AMBIGUOUS",
         "unpaired",
-        "Two images, or two labels, lay claim to the same name, so none was paired. Rename one.",
+        "Two images, or two labels, lay claim to the same name, so none was paired; or two DICOM "
+        "labels draw a structure of one name over each other, but not alike. Rename one, or take "
+        "away the older version.",
     )
     LABEL_RESAMPLED = (
         "LABEL_RESAMPLED",
@@ -305,6 +307,11 @@ class Reason(StrEnum):
         "Two classes of the label claim the same voxels; the one that comes later under structures "
         "has them.",
     )
+    LABEL_THRESHOLDED = (
+        "LABEL_THRESHOLDED",
+        "corrected",
+        "A fractional segmentation was cut at one half. Check that this is what it means.",
+    )
     LABEL_FRAME_DIFFERS = (
         "LABEL_FRAME_DIFFERS",
         "quarantined",
@@ -313,8 +320,9 @@ class Reason(StrEnum):
     LABEL_OFF_SLICE = (
         "LABEL_OFF_SLICE",
         "quarantined",
-        "A contour lies more than half a slice away from every slice of its image. Export it from "
-        "the image again.",
+        "A contour lies more than half a slice away from every slice of its image, or contours of "
+        "two planes fall on one slice: it was drawn on another series. Export it from the image "
+        "again.",
     )
     LABEL_CONTOUR_INVALID = (
         "LABEL_CONTOUR_INVALID",
@@ -374,12 +382,13 @@ class Reason(StrEnum):
     SEGMENTATION_OBJECT = (
         "SEGMENTATION_OBJECT",
         "not an image",
-        "A DICOM segmentation: a label, not a scan.",
+        "A surface segmentation: a label in a form that is not read. Export it as voxels.",
     )
     RT_STRUCTURE_SET = (
         "RT_STRUCTURE_SET",
         "not an image",
-        "Contours for radiotherapy: a label, not a scan.",
+        "Contours for radiotherapy: a label, not a scan. It is read with the series that it was "
+        "drawn on.",
     )
     RT_OBJECT = (
         "RT_OBJECT",

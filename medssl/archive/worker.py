@@ -24,6 +24,8 @@ from medssl.archive.identities import Identity, identify
 from medssl.archive.identity import Key
 from medssl.archive.journal import UnitRows
 from medssl.archive.judge import judge_values
+from medssl.archive.label_objects import Labelled, Refusal, Target, label_volumes
+from medssl.archive.label_rows import mask_link, mask_row, refusal_link, refusal_row
 from medssl.archive.labels import Mask, fit_mask, read_mask
 from medssl.archive.linkage import LinkageRow
 from medssl.archive.lost import LostFile, still_lost
@@ -89,16 +91,18 @@ def is_label_map(max_voxels: int, found: Found) -> bool:
 def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     """Read, judge and store one unit."""
     result = UnitResult(UnitRows(unit.unit_key, unit.signature))
-    judged = _read(context, unit)
-    if any(_changed(found) for found in unit.files):
+    judged, labels, images = _read(context, unit)
+    changed = any(_changed(found) for found in unit.files)
+    if changed:
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
     mask, mask_fault = _read_label(context, unit)
-    taken = withdrawn = 0
+    taken: list[tuple[Scan, Identity]] = []
+    withdrawn = False
     notes: list[Reason] = []
     for item in judged:
         identity = identify(context.key, context.config, unit, item.source)
         if identity.is_among(context.withdrawn):
-            withdrawn += 1
+            withdrawn = True
             item = Rejection(item.source, "series", Reason.PATIENT_WITHDRAWN)
         else:
             result.store.patients.add(identity.patient_key)
@@ -107,12 +111,17 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         if isinstance(item, Rejection):
             _add_rejection(result, unit, item, identity)
             continue
-        taken += 1
+        taken.append((item, identity))
         if not unit.dicom and unit.case is None and looks_like_labels(item.stored):
             notes.append(Reason.IMAGE_LOOKS_LIKE_LABEL)
         _add_scan(context, unit, item, identity, result)
         if mask is not None:
             mask_fault = _add_mask(context, unit, item, identity, mask, result)
+    if labels and not withdrawn:
+        found = Labelled(refused=[Refusal(x, Reason.CHANGED_WHILE_READ) for x in labels])
+        if not changed:
+            found = _label_volumes(context, labels, images, [scan for scan, _ in taken])
+        _add_labelled(context, unit, found, taken, result)
     if unit.label is not None and not withdrawn:
         fault = mask_fault if taken else NiftiFault(Reason.LABEL_WITHOUT_IMAGE)
         if fault is not None:
@@ -123,10 +132,11 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
     return result
 
 
-def _read(context: Context, unit: Unit) -> list[Judged]:
+def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], list[Header]]:
+    """Judged scans; of a DICOM unit also the headers of its label files and of all others."""
     if not unit.dicom:
         found = unit.files[0]
-        return read_nifti(found.path, found.relative, context.config.max_voxels)
+        return read_nifti(found.path, found.relative, context.config.max_voxels), [], []
     from medssl.archive.dicom import (
         Policy,
         Unreadable,
@@ -144,10 +154,36 @@ def _read(context: Context, unit: Unit) -> list[Judged]:
         except Unreadable as fault:
             source = Source((found.path,), None, "", found.relative)
             refused.append(Rejection(source, "file", fault.reason, fault.detail))
+    labels = [header for header in headers if header.label is not None]
+    images = [header for header in headers if header.label is None]
     policy = Policy(context.config.irregular_spacing, context.config.max_voxels)
     lost = still_lost(unit.lost, headers, context.key)
-    groups = group_by_series(headers)
-    return refused + [item for group in groups for item in read_series(group, policy, lost)]
+    groups = group_by_series(images)
+    judged = [item for group in groups for item in read_series(group, policy, lost)]
+    return refused + judged, labels, images
+
+
+def _label_volumes(
+    context: Context, labels: list[Header], images: list[Header], scans: list[Scan]
+) -> Labelled:
+    from medssl.archive.dicom.structures import Grid
+
+    frames = {header.path: header.frame_of_reference for header in images}
+    targets = []
+    for scan in scans:
+        d, h, w = scan.stored.shape
+        as_drawn_on = Reason.SPACING_RESAMPLED not in scan.corrections
+        source = scan.source
+        targets.append(
+            Target(
+                Grid(scan.affine, (d, h, w), as_drawn_on),
+                frames[source.files[0]],
+                frozenset(source.instances),
+            )
+        )
+    known = frozenset(header.instance for header in images)
+    ordered = sorted(labels, key=lambda header: (header.instance, str(header.path)))
+    return label_volumes(ordered, targets, known, context.config.structures)
 
 
 def _stated(scan: Scan, config: IngestConfig, case: Case | None) -> Scan:
@@ -211,33 +247,55 @@ def _add_mask(
         fitted, corrections = fit_mask(mask, scan.affine, (d, h, w))
     except NiftiFault as fault:
         return fault
-    path = volume_path(identity.volume_uid, "labels")
-    _write(context.root, path, fitted.classes, Rescale())
-    codes = "+".join(reason.value for reason in corrections)
-    result.store.rows["labels"].append(
-        {
-            "volume_uid": identity.volume_uid,
-            "patient_key": identity.patient_key,
-            "name": "mask",
-            "kind": "mask",
-            "value": fitted.values(),
-            "path": path,
-            "corrections": codes,
-        }
-    )
     assert unit.label is not None
-    result.linkage.append(
-        LinkageRow(
-            unit_key=unit.unit_key,
-            source=str(unit.label.path),
-            patient_key=identity.patient_key,
-            volume_uid=identity.volume_uid,
-            source_key=unit.label_key,
-            outcome="CORRECTED" if corrections else "EXACT",
-            reason_code=codes,
-        )
-    )
+    _keep_mask(context, identity, fitted, corrections, result)
+    link = mask_link(unit.unit_key, unit.label.path, unit.label_key, corrections, identity)
+    result.linkage.append(link)
     return None
+
+
+def _keep_mask(
+    context: Context,
+    identity: Identity,
+    mask: Mask,
+    corrections: Sequence[Reason],
+    result: UnitResult,
+) -> None:
+    """Write a mask that lies on its volume's grid, with its row."""
+    path = volume_path(identity.volume_uid, "labels")
+    _write(context.root, path, mask.classes, Rescale())
+    result.store.rows["labels"].append(mask_row(mask, path, corrections, identity))
+
+
+def _add_labelled(
+    context: Context,
+    unit: Unit,
+    labelled: Labelled,
+    taken: Sequence[tuple[Scan, Identity]],
+    result: UnitResult,
+) -> None:
+    """The maps that SEG and RTSTRUCT gave, and a row for each of those files that gave none."""
+
+    def identity_of(label: Header) -> Identity:
+        part = f"label {label.instance}"
+        source = Source((label.path,), label.patient, label.study, label.series, part)
+        identity = identify(context.key, context.config, unit, source)
+        if not identity.is_among(context.withdrawn):
+            result.store.patients.add(identity.patient_key)
+        return identity
+
+    for at, found in labelled.maps.items():
+        volume = taken[at][1]
+        _keep_mask(context, volume, found.mask, found.corrections, result)
+        result.linkage += [
+            mask_link(unit.unit_key, x.path, identity_of(x).source_key, found.corrections, volume)
+            for x in found.sources
+        ]
+    for refusal in labelled.refused:
+        identity = identity_of(refusal.label)
+        result.failed |= refusal.reason.group == "failed"
+        result.store.rows["rejected"].append(refusal_row(refusal, identity.source_key))
+        result.linkage.append(refusal_link(unit.unit_key, refusal, identity))
 
 
 def _add_rejection(

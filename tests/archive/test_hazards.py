@@ -11,12 +11,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medssl.archive.config import IngestConfig
+from medssl.archive.ingest import ingest
 from medssl.archive.reasons import Reason
 from medssl.cli.sample import sample
 from medssl.errors import ConfigError
 from medssl.sample.hazards.check import WHOLE, Checked, check_hazards
 from medssl.sample.hazards.intensity import suv_factor
 from medssl.sample.hazards.write import HAZARDS, LATE, write_hazards
+from medssl.store.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = [hazard for hazards in HAZARDS.values() for hazard in hazards]
@@ -24,34 +27,9 @@ ROWS = [(h.name, setting) for h in ALL for setting in ("", *(s for s, _ in h.und
 ROWS += [(h.name, LATE) for h in ALL if h.late]
 
 # What is being built beside this test: each entry goes when the code is there.
-_LOST = "damaged files beside a series are not yet counted among its slices"
-_NOTES = "notes are not yet made"
-_PADDING = "padding is not yet masked"
 _PACKED = "packed files are not yet opened"
-_LABELS = "SEG and RTSTRUCT are not yet labels"
 NOT_YET = {
-    ("zero-bytes-at-end", ""): _LOST,
-    ("truncated-header-at-end", ""): _LOST,
-    ("deflate-bomb-hidden", ""): "a deflated file is inflated before its header is judged",
     **{(h.name, setting): _PACKED for h in HAZARDS["packed files"] for setting, _ in h.under},
-    ("gzip", ""): _PACKED,
-    ("irregular-spacing", "irregular_spacing: resample"): "spacing is not yet resampled",
-    ("presentation-lut", ""): _NOTES,
-    ("real-world-map", ""): _NOTES,
-    ("philips-private-scale", ""): _NOTES,
-    ("enhanced-pet-rescale-by-frame", ""): _NOTES,
-    ("pet-without-weight", ""): _NOTES,
-    ("pet-without-dose", ""): _NOTES,
-    ("pet-without-attenuation", ""): _NOTES,
-    ("pet-decayed-to-injection", ""): _NOTES,
-    ("padding-value", ""): _PADDING,
-    ("padding-range", ""): _PADDING,
-    **{
-        (h.name, setting): _LABELS
-        for h in HAZARDS["labels"]
-        for setting in ("", *(s for s, _ in h.under))
-        if h.name.startswith(("segmentation", "structure-set"))
-    },
 }
 
 # Ends that a folder of files cannot bring about by itself.
@@ -162,6 +140,21 @@ def test_the_check_sees_what_is_wrong(tmp_path: Path) -> None:
     assert wrong["nnunet"].startswith("mask 2 is not among")
     assert wrong["two-echoes"] == "1 true volumes, 2 read"
     assert wrong["missing-slice"] == "1 QUARANTINED (MISSING_SLICE)"
+
+
+def test_numbers_beside_the_notes(tmp_path: Path, key_file: Path) -> None:
+    names = ["padding-range", "philips-private-scale", "nan-and-inf"]
+    archive = write_hazards(tmp_path / "out", names).archive
+    store = tmp_path / "store"
+    ingest(IngestConfig(archive=archive, store=store, key_file=key_file, workers=1))
+    rows = open_store(store).manifest
+    padded = rows.loc[rows["notes"] == "PADDING_MASKED"].iloc[0]
+    assert (padded["padding_low"], padded["padding_high"]) == (-2000, -1990)
+    scaled = rows.loc[rows["notes"] == "PRIVATE_SCALE_RECORDED"].iloc[0]
+    assert scaled["private_slope"] == pytest.approx(0.0125)
+    masked = rows.loc[rows["corrections"] == "NAN_MASKED"].iloc[0]
+    assert masked["masked_voxels"] == 7
+    assert rows["padding_low"].notna().sum() == rows["private_slope"].notna().sum() == 1
 
 
 def test_the_script_prints_a_line_for_each_row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,13 @@ KEY = Key(b"k" * 32)
 
 
 def write_series(
-    folder: Path, uid: str, names: str = "IM{:04}.dcm", syntax: str = ExplicitVRLittleEndian,
+    folder: Path,
+    uid: str,
+    names: str = "IM{:04}.dcm",
+    syntax: str = ExplicitVRLittleEndian,
+    first: int = 1,
     **elements: Any,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Ten axial CT slices, named by their place from the feet up."""
     rng = np.random.Generator(np.random.Philox(sum(map(ord, uid))))
     paths = []
@@ -48,7 +53,7 @@ def write_series(
             setattr(data, keyword, value)
         data.file_meta = FileMetaDataset()
         data.file_meta.TransferSyntaxUID = syntax
-        path = folder / names.format(n + 1)
+        path = folder / names.format(n + first)
         folder.mkdir(parents=True, exist_ok=True)
         pydicom.dcmwrite(path, data, enforce_file_format=True)
         paths.append(path)
@@ -82,10 +87,17 @@ BESIDE = "MISSING_SLICE 1 damaged file beside it may be its slice"
 CERTAIN = "MISSING_SLICE 1 damaged files of this series do not tell their position"
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 900, b"<html>404</html>"])
-@pytest.mark.parametrize("names", ["IM{:04}.dcm", "{}", "1.2.{}", "c0ffee{:02x}"])
+@pytest.mark.parametrize(
+    ("names", "content"),
+    [
+        ("IM{:04}.dcm", b""),
+        ("{}", b"\0" * 900),
+        ("1.2.{}", b"<html>404</html>"),
+        ("c0ffee{:02x}", b""),
+    ],
+)
 def test_the_last_slice_of_a_series_is_never_lost_in_silence(
-    archive: Path, take: Take, content: bytes, names: str
+    archive: Path, take: Take, names: str, content: bytes
 ) -> None:
     files = write_series(archive / "a", "1.2.3", names)
     write_series(archive / "b", "1.2.4", names)
@@ -108,10 +120,15 @@ def test_the_series_is_taken_once_the_damaged_file_is_gone(archive: Path, take: 
 
 
 @pytest.mark.parametrize(
-    "syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2", "IM0099.dcm"),
+        ("1.2.840.10008.1.2.1", "elsewhere"),
+        ("1.2.840.10008.1.2.2", "IM0099.dcm"),
+    ],
 )
 def test_the_uid_in_the_bytes_ties_a_file_to_its_series_wherever_it_lies(
-    archive: Path, take: Take, syntax: str
+    archive: Path, take: Take, syntax: str, name: str
 ) -> None:
     files = write_series(archive / "a", "1.2.3", syntax=syntax)
     write_series(archive / "b", "1.2.4")
@@ -119,7 +136,7 @@ def test_the_uid_in_the_bytes_ties_a_file_to_its_series_wherever_it_lies(
     at = content.index(b"1.2.3.10", 200)
     content[128:132] = b"xxxx"  # no longer DICOM by its first bytes
     content[at : at + 8] = b"\xff" * 8
-    (archive / "b" / "IM0099.dcm").write_bytes(content)
+    (archive / "b" / name).write_bytes(content)
     files[9].unlink()
     assert ends(take()) == [CERTAIN, "taken"]
     assert ends(take()) == [CERTAIN, "taken"]
@@ -177,27 +194,67 @@ def test_another_name_or_another_folder_is_no_neighbour(archive: Path, take: Tak
     assert ends(take()) == ["taken"]
 
 
-def test_between_two_series_of_one_folder_nothing_is_guessed(archive: Path, take: Take) -> None:
+def test_between_two_series_of_one_folder_the_numbering_decides(archive: Path, take: Take) -> None:
+    """After the last file of the first series comes instance 1 of the second, which is whole."""
+    files = write_series(archive, "1.2.3", "IM00{:02}.dcm")
+    other = write_series(archive, "1.2.4", "IM00{:02}.dcm", first=11)
+    sound = files[9].read_bytes()
+    files[9].write_bytes(b"")
+    assert ends(take()) == [BESIDE, "taken"]
+    files[9].write_bytes(sound)
+    other[0].write_bytes(b"")
+    assert ends(take()) == [BESIDE, BESIDE]
+
+
+def test_two_damaged_files_in_a_row_reach_the_series_beyond(archive: Path, take: Take) -> None:
+    files = write_series(archive, "1.2.3", "IM00{:02}.dcm")
+    write_series(archive, "1.2.4", "IM00{:02}.dcm", first=11)
+    files[9].write_bytes(b"")
+    files[8].write_bytes(b"")
+    two = "MISSING_SLICE 2 damaged files beside it may be its slices"
+    assert ends(take()) == [two, "taken"]
+
+
+def test_where_the_names_say_nothing_nothing_is_guessed(archive: Path, take: Take) -> None:
     write_series(archive / "a", "1.2.3", "IM{:04}.dcm")
     write_series(archive / "a", "1.2.4", "IM1{:03}.dcm")
     (archive / "a" / "IM2000.dcm").write_bytes(b"")
     assert ends(take()) == ["taken", "taken"]
 
 
-def test_a_number_within_the_run_of_slices_is_none_of_them() -> None:
-    folder = Path("a")
-    stack = [folder / f"IM{n:04}.dcm" for n in (1, 2, 3, 5, 6)]
-    instances = {path: str(n) for n, path in enumerate(stack)}
+def test_of_two_series_with_names_of_their_own_the_damaged_name_picks_one(
+    archive: Path, take: Take
+) -> None:
+    files = write_series(archive, "1.2.3", "S1_{}.dcm")
+    write_series(archive, "1.2.4", "S2_{}.dcm")
+    files[9].write_bytes(b"")
+    assert ends(take()) == [BESIDE, "taken"]
 
-    def count(name: str, files: list[Path]) -> int:
-        return may_be_slices([folder / name], files, instances)
 
-    assert count("IM0004.dcm", stack) == 0
-    assert count("IM0004.dcm", stack[::-1]) == 0
-    assert count("IM0007.dcm", stack) == 1
-    assert count("IM0000.dcm", stack) == 1
-    shuffled = [stack[i] for i in (2, 0, 4, 1, 3)]
-    assert count("IM0004.dcm", shuffled) == 1
+def test_a_number_within_the_run_of_slices_or_before_the_first_is_none_of_them() -> None:
+    def stack(names: tuple[int, ...], first: int = 3) -> list[Any]:
+        return [
+            SimpleNamespace(path=Path(f"a/IM{n:04}.dcm"), instance_number=first + i)
+            for i, n in enumerate(names)
+        ]
+
+    def count(name: str, files: list[Any]) -> int:
+        instances = {h.path: str(n) for n, h in enumerate(files)}
+        return may_be_slices([Path("a") / name], files, instances)
+
+    regular = stack((11, 12, 13, 15, 16))
+    assert count("IM0014.dcm", regular) == 0
+    assert count("IM0014.dcm", regular[::-1]) == 0
+    assert count("IM0017.dcm", regular) == 1
+    assert count("IM0010.dcm", regular) == 1
+    assert count("IM0014.dcm", [regular[i] for i in (2, 0, 4, 1, 3)]) == 1
+    together = stack((11, 12, 13), first=1)
+    assert count("IM0010.dcm", together) == 0
+    assert count("IM0014.dcm", together) == 1
+    assert count("IM0010.dcm", stack((11, 12, 13), first=2)) == 1
+    assert count("XX0010.dcm", together) == 1
+    together[1].instance_number = None
+    assert count("IM0010.dcm", together) == 1
 
 
 def test_of_several_uids_in_the_bytes_the_series_own_counts(tmp_path: Path) -> None:

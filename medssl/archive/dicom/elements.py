@@ -24,6 +24,7 @@ _TEXT = frozenset(
 )  # fmt: skip
 _BINARY = {"US": (2, False), "UL": (4, False), "SS": (2, True), "SL": (4, True)}
 
+_DAMAGED = object()
 _EPOCH = datetime.date(1900, 1, 1)
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(\.\d{1,6})?")
 
@@ -43,9 +44,17 @@ def raw(ds: Dataset, key: Key) -> Any:
         return None
 
 
+def _item(ds: Dataset, key: Key) -> Any:
+    """An element as it is kept, often still bytes; a stand-in where pydicom fails on it."""
+    try:
+        return ds.get_item(tag_of(key))
+    except Exception:  # pydicom converts some at once, and raises many kinds for a damaged one
+        return _DAMAGED
+
+
 def _plain(ds: Dataset, key: Key) -> str | None:
     """The text of an element that is still bytes and plain ASCII; empty where it is absent."""
-    item: Any = ds.get_item(tag_of(key))
+    item = _item(ds, key)
     if item is None:
         return ""
     if type(item) is not RawDataElement or item.VR not in _TEXT or item.value is None:
@@ -98,7 +107,7 @@ def numbers(ds: Dataset, key: Key) -> tuple[float, ...]:
 
 def _integer(ds: Dataset, key: Key) -> int | None:
     """The one number of a little-endian integer element that is still bytes."""
-    item: Any = ds.get_item(tag_of(key))
+    item = _item(ds, key)
     if type(item) is not RawDataElement or not item.is_little_endian or not item.value:
         return None
     size, signed = _BINARY.get(item.VR or "", (0, False))

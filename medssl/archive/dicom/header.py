@@ -27,6 +27,11 @@ from medssl.archive.dicom.facts import facts_of
 from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
 from medssl.archive.dicom.ignored import PHILIPS_TAGS, ignored_of
 from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
+from medssl.archive.dicom.label_reference import (
+    LABEL_CLASSES,
+    LabelReference,
+    label_reference,
+)
 from medssl.archive.dicom.mosaic import Mosaic, mosaic_of
 from medssl.archive.dicom.padding import Padding, padding_of
 from medssl.archive.dicom.parse import Wanted, parse_header
@@ -78,7 +83,10 @@ class PixelFormat:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One file: who, which series, which kind, how its pixels lie, and its frames."""
+    """One file: who, which series, which kind, how its pixels lie, and its frames.
+
+    `label` says which series a SEG or RTSTRUCT belongs to; None for all other objects.
+    """
 
     path: Path
     patient: tuple[str, str]
@@ -99,6 +107,7 @@ class Header:
     notes: tuple[Reason, ...] = ()
     study_date: str = ""  # DA, or empty
     declared_images: int | None = None  # ImagesInAcquisition
+    label: LabelReference | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -200,6 +209,7 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
         notes=ignored_of(ds) if modality else (),
         study_date=elements.study_date(ds),
         declared_images=elements.integer(ds, "ImagesInAcquisition"),
+        label=label_reference(path) if sop_class in LABEL_CLASSES else None,
     )
 
 

@@ -7,8 +7,6 @@ those of the modality's rescale, as in every other reader, and the note says wha
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
@@ -68,13 +66,8 @@ def private_slope_of(*sources: Dataset | None) -> float | None:
 def _philips_slope(ds: Dataset) -> float | None:
     for block in _BLOCKS:
         if elements.text(ds, (_PHILIPS_GROUP, block)).upper() == _PHILIPS_CREATOR:
-            key = (_PHILIPS_GROUP, block * 0x100 + _SCALE_SLOPE)
-            value = elements.raw(ds, key)
-            if isinstance(value, bytes) and len(value) == 4:  # its VR was lost on the way: UN
-                slope = float(struct.unpack("<f", value)[0])
-            else:
-                slope = elements.number(ds, key) or 0.0
-            return slope if math.isfinite(slope) and slope > 0 else None
+            slope = elements.number(ds, (_PHILIPS_GROUP, block * 0x100 + _SCALE_SLOPE))
+            return slope if slope and slope > 0 else None
     return None
 
 

@@ -267,11 +267,11 @@ class _Series:
         """Raise Misplaced where a damaged file beside the stack may be a slice of its ends."""
         if not self.damaged.beside or len(ordered[0].header.frames) > 1:
             return
-        files = [one.header.path for one in ordered]
+        stack = [one.header for one in ordered]
         instances = {h.path: h.instance for h in self.headers if h.path not in self.lost}
         if _is_complete(ordered, len(set(instances.values()))):
             return
-        number = may_be_slices(self.damaged.beside, files, instances)
+        number = may_be_slices(self.damaged.beside, stack, instances)
         if number == 1:
             raise Misplaced(Reason.MISSING_SLICE, "1 damaged file beside it may be its slice")
         if number:
