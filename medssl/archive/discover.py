@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.cluster import ClusterPool
 from medssl.archive.find import FileKind, Found, WalkCounts, stamp_of, walk
 from medssl.archive.journal import FileRecord, Journal
 from medssl.archive.look import Archive, Looked
@@ -17,7 +18,7 @@ from medssl.archive.pool import Failure, Pool
 from medssl.progress import Progress
 
 _FILES_AT_ONCE = 64
-LookPool = Pool[Found, Looked]
+LookPool = Pool[Found, Looked] | ClusterPool[Found, Looked]
 
 
 @dataclass
@@ -56,7 +57,7 @@ def _new_files(
 ) -> Iterator[Sequence[Found]]:
     """Catalogues the files that an earlier run knows; the others come out to be looked at."""
     batch: list[Found] = []
-    for found in _files(archive, out.walked):
+    for found in files_of(archive, out.walked):
         out.num_files += 1
         file_key = archive.file_key(found.relative)
         record = journal.file(file_key) if journal else None
@@ -74,7 +75,8 @@ def _new_files(
         yield batch
 
 
-def _files(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+def files_of(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+    """Every file of an archive, be it a folder or a single file."""
     if archive.root.is_dir():
         yield from walk(archive.root, counts)
     else:
