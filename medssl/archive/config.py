@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medssl.config import Config
 from medssl.volume import Modality
@@ -59,6 +59,13 @@ class IngestConfig(Config):
     workers: int | None = Field(
         default=None, ge=1, description="Reading processes; else one a core, four at most."
     )
+    scheduler: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]+://",
+        description="Address of a Dask scheduler (tls://host:8786): its workers read the scans. "
+        "Archive and store must lie on a file system that all of them share; the secret key "
+        "travels to them.",
+    )
     max_voxels: int = Field(
         default=2**30,
         ge=1,
@@ -76,3 +83,9 @@ class IngestConfig(Config):
     time_limit_s: float = Field(
         default=900.0, gt=0, description="Time that one series may take, then its process is ended."
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> IngestConfig:
+        if self.scheduler is not None and self.workers is not None:
+            raise ValueError("workers has no effect with scheduler; leave one of them out")
+        return self

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from medssl.archive.catalogue import PACKED_TAG, Catalogue, Entry
+from medssl.archive.cluster import ClusterPool
 from medssl.archive.find import FileKind, Found, WalkCounts, stamp_of, walk
 from medssl.archive.journal import FileRecord, Journal
 from medssl.archive.look import Archive, Looked
@@ -19,7 +20,7 @@ from medssl.archive.scratch import Scratch
 from medssl.progress import Progress
 
 _FILES_AT_ONCE = 64
-LookPool = Pool[Found, Looked]
+LookPool = Pool[Found, Looked] | ClusterPool[Found, Looked]
 
 
 @dataclass
@@ -51,7 +52,7 @@ def discover(
     out = Discovery(packed=Catalogue() if scratch is not None else None)
     with pool() as lookers:
         progress.start("finding files", None)
-        _look_at(_files(archive, out.walked), archive, journal, out, lookers, progress)
+        _look_at(files_of(archive, out.walked), archive, journal, out, lookers, progress)
         progress.finish()
         if scratch is not None and out.packed is not None:
             progress.start("unpacking", None)
@@ -111,7 +112,8 @@ def _new_files(
         yield batch
 
 
-def _files(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+def files_of(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+    """Every file of an archive, be it a folder or a single file."""
     if archive.root.is_dir():
         yield from walk(archive.root, counts)
     else:

@@ -18,15 +18,17 @@ from itertools import islice
 from pathlib import Path
 
 from medssl.archive.cases import Cases
+from medssl.archive.cluster import ClusterPool
 from medssl.archive.config import IngestConfig
 from medssl.archive.discover import Discovery, discover
 from medssl.archive.find import FileKind, Found
-from medssl.archive.identity import Key, default_key_file, load_key
-from medssl.archive.journal import Journal, UnitRows
+from medssl.archive.identity import Key, RecordingKey, default_key_file, load_key
+from medssl.archive.journal import RETRY, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
 from medssl.archive.look import Archive, look
 from medssl.archive.plan import Plan, Planner
 from medssl.archive.pool import Failure, Item, Pool, Result
+from medssl.archive.preimages import add_signature, ingest_recorded
 from medssl.archive.scratch import Scratch
 from medssl.archive.summary import IngestResult, RunCounts, summarise
 from medssl.archive.unpack import Packed, Unpacked, unpack
@@ -46,7 +48,6 @@ _NIFTI_AT_ONCE = 8
 _COMMIT_UNITS = 2000
 _COMMIT_EVERY_S = 10.0
 _SLOWEST_UNPACKING = 2**20  # packed bytes a second: xz on a slow core, or a slow network disk
-_RETRY = "retry"  # the signature of a unit whose reading broke down: the next run tries again
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
@@ -63,6 +64,11 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     began = time.monotonic()
     key = load_key(config.key_file or default_key_file())
     _check_places(config)
+    if config.scheduler is not None:  # the workers stand in folders of their own
+        places = {"archive": config.archive.absolute(), "store": config.store.absolute()}
+        if config.unpack is not None:
+            places["unpack"] = config.unpack.absolute()
+        config = config.model_copy(update=places)
     cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
@@ -82,6 +88,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
             create_store(config.store, key.key_id, _policy(config))
             journal = Journal(config.store)
         counts = _Run(config, key, cases, journal, found, progress).run()
+        journal.compact()
         finished = True
         write_quality(config.store, counts.seen(), progress)
     except sqlite3.OperationalError as error:
@@ -91,7 +98,8 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     finally:
         held.close()
         if journal is not None:
-            journal.close(finished)
+            # A lost worker of a cluster may leave half a file.
+            journal.close(finished and config.scheduler is None)
     return summarise(config.store, counts, cases, time.monotonic() - began)
 
 
@@ -125,8 +133,11 @@ class _Run:
     committed_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> RunCounts:
-        self.linkage = Linkage(self.config.linkage) if self.config.linkage else None
         plan: Plan | None = None
+        if self.config.linkage is not None:
+            place = os.path.realpath(self.config.archive)
+            self.linkage = Linkage(self.config.linkage, place)
+            self.key = RecordingKey(self.key.secret)
         try:
             planner = Planner(
                 self.config, self.key, self.cases, self.journal, self.linkage, self._label_maps
@@ -153,8 +164,10 @@ class _Run:
 
     def _read(self, planner: Planner, plan: Plan) -> None:
         self.progress.start("reading scans", plan.num_units)
-        context = Context(self.config.store, self.key, self.config)
-        with _pool(self.config, partial(ingest_unit, context)) as pool:
+        withdrawn = self.journal.withdrawn()
+        context = Context(self.config.store, Key(self.key.secret), self.config, withdrawn)
+        read = ingest_unit if self.linkage is None else ingest_recorded
+        with _pool(self.config, partial(read, context)) as pool:
             for unit, answer in pool.map(self._batches(planner, plan)):
                 self._keep(answer if isinstance(answer, UnitResult) else self._broken(unit, answer))
                 self.progress.advance()
@@ -174,8 +187,10 @@ class _Run:
                 yield found, answer is True
 
     def _keep(self, result: UnitResult) -> None:
+        if isinstance(self.key, RecordingKey):
+            add_signature(result, self.key)
         if result.failed:
-            result.store.signature = _RETRY
+            result.store.signature = RETRY
         self.masked_voxels += result.masked_voxels
         self.waiting.append(result.store)
         self.links += result.linkage
@@ -192,7 +207,7 @@ class _Run:
 
     def _broken(self, unit: Unit, failure: Failure) -> UnitResult:
         """The rows of a unit whose reading broke down."""
-        result = UnitResult(UnitRows(unit.unit_key, _RETRY), failed=True)
+        result = UnitResult(UnitRows(unit.unit_key, RETRY), failed=True)
         source_key = self.key.hmac("source", unit.source_key, "")
         code = failure.reason.value
         result.store.rows["rejected"].append(
@@ -246,7 +261,18 @@ def _in_batches(items: Iterable[Item], at_once: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _pool(config: IngestConfig, function: Callable[[Item], Result]) -> Pool[Item, Result]:
+def _pool(
+    config: IngestConfig, function: Callable[[Item], Result]
+) -> Pool[Item, Result] | ClusterPool[Item, Result]:
+    if config.scheduler is not None:
+        store = next(p for p in (config.store, *config.store.parents) if p.exists())
+        return ClusterPool(
+            function,
+            config.scheduler,
+            [config.archive, store, *([config.unpack] if config.unpack else [])],
+            int(config.max_memory_gb * 2**30),
+            config.time_limit_s,
+        )
     return Pool(
         function,
         num_workers(config),

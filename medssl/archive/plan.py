@@ -6,7 +6,7 @@ mask, its row of the cases file, and the settings that change what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -16,7 +16,7 @@ from medssl.archive.catalogue import Catalogue, Entry, is_label
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
-from medssl.archive.identity import Key
+from medssl.archive.identity import Key, RecordingKey
 from medssl.archive.journal import FileRecord, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
 from medssl.archive.lost import LostFiles
@@ -25,7 +25,8 @@ from medssl.archive.reasons import Reason
 from medssl.archive.spool import Spool
 from medssl.archive.worker import Unit, UnitResult
 
-_FORMAT = "3"  # of what the readers give: raise it, and every unit is read again
+_FORMAT = "4"  # of what the readers give: raise it, and every unit is read again
+SIGNED_FILES = "signed files"
 _LABEL_MAP = {True: "label map", False: "image"}
 
 
@@ -105,7 +106,7 @@ class Planner:
 
     def _plan_refused(self, catalogue: Catalogue) -> None:
         for entry in catalogue.of_kind(FileKind.REFUSED):
-            signature = self._sign("refused", entry.found.stamp, entry.reason)
+            signature = self._sign("refused", entry.reason, files=[entry.found.stamp])
             if self._is_new(entry.unit_key, signature):
                 reason = Reason[entry.reason]
                 self._settle(entry, signature, "file", reason, entry.detail)
@@ -132,7 +133,7 @@ class Planner:
                 )
             for relative, reason in pairing.unpaired_labels():
                 entry = _entry(catalogue, relative)
-                signature = self._sign("unpaired", entry.found.stamp, reason.value)
+                signature = self._sign("unpaired", reason.value, files=[entry.found.stamp])
                 if self._is_new(entry.unit_key, signature):
                     self._settle(entry, signature, "label", reason, "")
             for relative in pairing.paired_labels():
@@ -152,11 +153,13 @@ class Planner:
         signature = self._sign(
             "nifti",
             self.config.modality or "",
-            *(text for e in files for text in (e.file_key, e.found.stamp)),
-            *((label.file_key, label.found.stamp) if label else ("", "")),
             repr(case),
             *notes,
             *(subject if subject and entry.found.packed else ()),  # the names of others decide it
+            files=[
+                *(text for e in files for text in (e.file_key, e.found.stamp)),
+                *((label.file_key, label.found.stamp) if label else ("", "")),
+            ],
         )
         if self._is_new(entry.unit_key, signature):
             self.plan.nifti_units.append(
@@ -177,10 +180,12 @@ class Planner:
         for unit_key, files in catalogue.dicom_units():
             case = self._case_of_series([(name, tags) for _, _, name, tags, _ in files])
             fields = [text for key, stamp, *_ in files for text in (key, stamp)]
-            fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
+            lost = sorted((sign.split(" ") for sign in self._lost.of_unit(unit_key)[1]), key=_stamp)
+            words = [word for sign in lost for word in sign]
             if any(is_label(tags) for _, _, _, tags, _ in files):
-                fields.append(repr(list(self.config.structures.items())))
-            signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
+                words.append(repr(list(self.config.structures.items())))
+            settings = (str(self.config.use_issuer), self.config.irregular_spacing, repr(case))
+            signature = self._sign("dicom", *settings, *words, files=fields, recorded=False)
             if self._is_new(unit_key, signature):
                 catalogue.plan(unit_key, signature)
                 self.plan.num_dicom_units += 1
@@ -211,6 +216,8 @@ class Planner:
         linked = self.linkage is None or self.linkage.knows(unit_key)
         if before == signature and linked:
             self.plan.unchanged += 1
+            if isinstance(self.key, RecordingKey):
+                self.key.forget(signature.rpartition(".")[2])
             return False
         if before is not None:
             self.plan.outdated.append(unit_key)
@@ -242,9 +249,20 @@ class Planner:
     def _source_key(self, entry: Entry) -> str:
         return self.key.hmac("source", entry.file_key, "")
 
-    def _sign(self, *fields: str) -> str:
-        config = self.config
-        return self.key.hmac("signature", _FORMAT, config.site, str(config.max_voxels), *fields)
+    def _sign(self, *fields: str, files: Sequence[str], recorded: bool = True) -> str:
+        """Over settings and over files apart, so that another key can sign without reading.
+
+        Of a series the files are not recorded: they may be many, and the journal knows them.
+        """
+        config, key = self.config, self.key
+        settings = key.hmac("signature", _FORMAT, config.site, str(config.max_voxels), *fields)
+        signs_files = key if recorded else Key(key.secret)
+        return f"{settings}.{signs_files.hmac(SIGNED_FILES, *files)}"
+
+
+def _stamp(sign: list[str]) -> str:
+    """Of a lost file: an order that is the same under every key."""
+    return sign[-1]
 
 
 def _entry(catalogue: Catalogue, relative: str) -> Entry:

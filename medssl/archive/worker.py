@@ -49,6 +49,7 @@ class Context:
     root: Path
     key: Key
     config: IngestConfig
+    withdrawn: frozenset[str] = frozenset()  # keys of patients and instances not to be taken
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,15 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
     mask, mask_fault = _read_label(context, unit)
     taken: list[tuple[Scan, Identity]] = []
+    withdrawn = False
     notes: list[Reason] = []
     for item in judged:
         identity = identify(context.key, context.config, unit, item.source)
+        if identity.is_among(context.withdrawn):
+            withdrawn = True
+            item = Rejection(item.source, "series", Reason.PATIENT_WITHDRAWN)
+        else:
+            result.store.patients.add(identity.patient_key)
         if isinstance(item, Scan):
             item = judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
@@ -111,12 +118,12 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         _add_scan(context, unit, item, identity, result)
         if mask is not None:
             mask_fault = _add_mask(context, unit, item, identity, mask, result)
-    if labels:
+    if labels and not withdrawn:
         found = Labelled(refused=[Refusal(x, Reason.CHANGED_WHILE_READ) for x in labels])
         if not changed:
             found = _label_volumes(context, labels, images, [scan for scan, _ in taken])
         _add_labelled(context, unit, found, taken, result)
-    if unit.label is not None:
+    if unit.label is not None and not withdrawn:
         fault = mask_fault if taken else NiftiFault(Reason.LABEL_WITHOUT_IMAGE)
         if fault is not None:
             _add_label_note(result, unit.label_key, unit.label, fault.reason, fault.detail)
@@ -272,7 +279,10 @@ def _add_labelled(
     def identity_of(label: Header) -> Identity:
         part = f"label {label.instance}"
         source = Source((label.path,), label.patient, label.study, label.series, part)
-        return identify(context.key, context.config, unit, source)
+        identity = identify(context.key, context.config, unit, source)
+        if not identity.is_among(context.withdrawn):
+            result.store.patients.add(identity.patient_key)
+        return identity
 
     shown = {found.path: found.source for found in unit.files}
     for at, found in labelled.maps.items():

@@ -36,6 +36,9 @@ def ingest(
         str | None, typer.Option(help="Short name of the site; sites never share a patient.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Reading processes.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler, tls://host:8786: its workers read.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where anything was rejected.")
     ] = False,
@@ -61,6 +64,7 @@ def ingest(
         "modality": modality,
         "site": site,
         "workers": workers,
+        "scheduler": scheduler,
     }
     values = {name: value for name, value in stated.items() if value is not None}
     if config is None:
