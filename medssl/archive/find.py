@@ -170,9 +170,14 @@ def stamp_of(about: os.stat_result) -> str:
 
 
 def sniff(path: Path, size: int) -> tuple[FileKind, Reason | None]:
-    """What a file is, by its first bytes; with a reason where it is refused at once."""
+    """What a file is, by its first bytes; with a reason where it is refused at once.
+
+    A negative size is that of a file, or a folder, that could not be read.
+    """
     if size == 0:
         return FileKind.REFUSED, Reason.EMPTY_FILE
+    if size < 0:
+        return FileKind.REFUSED, Reason.UNREADABLE_FILE
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -41,7 +41,6 @@ from medssl.archive.worker import (
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
-from medssl.report.quality import write_quality
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
@@ -90,7 +89,7 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         counts = _Run(config, key, cases, journal, found, progress).run()
         journal.compact()
         finished = True
-        write_quality(config.store, counts.seen(), progress)
+        _write_quality(config.store, counts, progress)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
@@ -109,6 +108,12 @@ def _cases(config: IngestConfig) -> Cases:
     from medssl.archive.cases_table import read_cases  # loads pandas
 
     return read_cases(config.cases)
+
+
+def _write_quality(store: Path, counts: RunCounts, progress: Progress) -> None:
+    from medssl.report.quality import write_quality  # loads pandas
+
+    write_quality(store, counts.seen(), progress)
 
 
 def num_workers(config: IngestConfig) -> int:

@@ -144,8 +144,9 @@ def _foreground(
             mask = numbers > float(lowest) + 0.1 * (high - float(lowest))
     if valid is not None:
         mask = mask & valid
-    whole = np.ones(numbers.shape, dtype=bool) if valid is None or not valid.any() else valid
-    return np.asarray(mask if mask.any() else whole)
+    if mask.any():
+        return np.asarray(mask)
+    return np.ones(numbers.shape, dtype=bool) if valid is None or not valid.any() else valid
 
 
 def sub_grid(shape: tuple[int, ...]) -> tuple[slice, ...]:
