@@ -284,13 +284,17 @@ def _add_labelled(
             result.store.patients.add(identity.patient_key)
         return identity
 
-    shown = {found.path: found.source for found in unit.files}
+    shown = _members(unit)
     for at, found in labelled.maps.items():
         volume = taken[at][1]
         _keep_mask(context, volume, found.mask, found.corrections, result)
         result.linkage += [
             mask_link(
-                unit.unit_key, shown[x.path], identity_of(x).source_key, found.corrections, volume
+                unit.unit_key,
+                shown.get(x.path, str(x.path)),
+                identity_of(x).source_key,
+                found.corrections,
+                volume,
             )
             for x in found.sources
         ]
@@ -298,9 +302,9 @@ def _add_labelled(
         identity = identity_of(refusal.label)
         result.failed |= refusal.reason.group == "failed"
         result.store.rows["rejected"].append(refusal_row(refusal, identity.source_key))
-        result.linkage.append(
-            refusal_link(unit.unit_key, shown[refusal.label.path], refusal, identity)
-        )
+        path = refusal.label.path
+        name = shown.get(path, str(path))
+        result.linkage.append(refusal_link(unit.unit_key, name, refusal, identity))
 
 
 def _add_rejection(
@@ -345,11 +349,16 @@ def _add_label_note(
     )
 
 
+def _members(unit: Unit) -> dict[Path, str]:
+    """Members of packed files: where they were unpacked, and how the linkage file names them."""
+    return {found.path: found.source for found in unit.files if found.packed}
+
+
 def _linkage_row(
     unit: Unit, source: Source, identity: Identity, outcome: str, codes: str
 ) -> LinkageRow:
     patient_id, issuer = source.patient or ("", "")
-    shown = {found.path: found.source for found in unit.files}
+    shown = _members(unit)
     paths = [shown.get(path, str(path)) for path in source.files]
     place = paths[0] if len(paths) == 1 else os.path.commonpath(paths) if paths else ""
     return LinkageRow(

@@ -23,6 +23,7 @@ from medssl.archive.config import IngestConfig
 from medssl.archive.identity import load_key
 from medssl.archive.ingest import ingest
 from medssl.archive.look import Archive
+from medssl.archive.rotate import RotateConfig, rotate
 from medssl.archive.scratch import Scratch
 from medssl.archive.summary import IngestResult
 from medssl.errors import ConfigError
@@ -262,6 +263,23 @@ def test_a_killed_run_goes_on(tmp_path: Path, nifti: Any, take: Take, key_file: 
     time.sleep(1.0)  # the processes of the killed run end when their pipe does
     assert take().num_volumes == 6
     assert len(folders(tmp_path)) == 6
+
+
+def test_a_new_key_keeps_what_was_packed(
+    tmp_path: Path, series: list[Path], nifti: Any, take: Take, key_file: Path
+) -> None:
+    members = {path.name: path.read_bytes() for path in series}
+    pack(tmp_path / "archive" / "a.zip", {"one.nii.gz": nifti(1), **members})
+    linkage, new = tmp_path / "link.parquet", tmp_path / "new.key"
+    before = take(linkage=linkage)
+    store = tmp_path / "store"
+    rotate(RotateConfig(store, linkage, new, key_file))
+    after = take(linkage=linkage, key_file=new)
+    assert after.num_volumes == before.num_volumes == 2
+    assert after.num_rejected == 0
+    take(store=tmp_path / "fresh", key_file=new)
+    fresh = open_store(tmp_path / "fresh").manifest["volume_uid"]
+    assert set(taken(tmp_path).manifest["volume_uid"]) == set(fresh)
 
 
 def test_where_the_folder_may_not_be(
