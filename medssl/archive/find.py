@@ -50,17 +50,37 @@ class FileKind(StrEnum):
 class Found:
     """A file, `relative` to the folder `root`; `stamp` changes when its bytes do.
 
-    Negative size: the file, or the folder, cannot be read.
+    Negative size: the file, or the folder, cannot be read. A `member` of the file `packed` has the
+    name that it would have if it were unpacked beside that, and lies in the folder `unpacked`.
     """
 
     root: str
     relative: str
     size: int
     stamp: str
+    packed: str = ""
+    member: str = ""
+    unpacked: str = ""
 
     @property
     def path(self) -> Path:
-        return Path(self.root, self.relative)
+        """Where it can be read."""
+        return Path(self.unpacked, self.member) if self.packed else Path(self.root, self.relative)
+
+    @property
+    def place(self) -> str:
+        """Where it lies in the archive, which no other file shares: `a/b.zip!/c` for a member."""
+        return f"{self.packed}!/{self.member}" if self.packed else self.relative
+
+    @property
+    def source(self) -> str:
+        """The whole path, for the linkage file alone."""
+        return str(Path(self.root, self.place))
+
+    @property
+    def beside(self) -> str:
+        """Its name among the files it lies with."""
+        return beside(self.relative, self.packed, self.member)
 
 
 @dataclass
@@ -133,6 +153,15 @@ class _Identities:
     def first_time(self, identity: tuple[int, int]) -> bool:
         inserted = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", identity)
         return inserted.rowcount == 1
+
+
+def beside(relative: str, packed: str, member: str) -> str:
+    """The name of a file, or of a member, among the files it lies with.
+
+    Those are the other members; but a file that was packed by itself lies with its like.
+    """
+    alone = os.path.basename(packed).startswith(f"{member}.")
+    return f"{packed}!/{member}" if packed and not alone else relative
 
 
 def stamp_of(about: os.stat_result) -> str:

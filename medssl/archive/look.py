@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from medssl.archive.cases import patient_tag, series_tag
-from medssl.archive.catalogue import LABEL_TAG
+from medssl.archive.catalogue import LABEL_TAG, PACKED_TAG
 from medssl.archive.find import FileKind, Found, sniff
 from medssl.archive.identity import Key
 from medssl.archive.reasons import Reason
@@ -28,15 +28,18 @@ class Archive:
         """The folder's one true path, so that two archives never share a key."""
         return os.path.realpath(self.root)
 
-    def file_key(self, relative: str) -> str:
-        return self.key.hmac("file", self.place, relative)
+    def file_key(self, found: Found) -> str:
+        """Of a file; of the member of a packed file, wherever that is unpacked."""
+        if found.packed:
+            return self.key.hmac("file", self.place, found.packed, found.member)
+        return self.key.hmac("file", self.place, found.relative)
 
     def unit_of_file(self, file_key: str) -> str:
         """The unit of a file that is read by itself."""
         return self.key.hmac("unit of file", file_key)
 
     def unit_alone(self, found: Found) -> str:
-        return self.unit_of_file(self.file_key(found.relative))
+        return self.unit_of_file(self.file_key(found))
 
     def unit_of_series(self, patient: str, series: str) -> str:
         """The unit of a series and of the labels drawn on it, which may be of another study."""
@@ -67,8 +70,11 @@ def look(archive: Archive, found: Found) -> Looked:
     path = found.path
     kind, reason = sniff(path, found.size)
     if kind is not FileKind.DICOM:
-        unknown = reason is Reason.UNKNOWN_FORMAT
-        tags = tags_in_bytes(archive.key, path) if unknown else ""
+        tags = ""
+        if reason is Reason.UNKNOWN_FORMAT:
+            tags = tags_in_bytes(archive.key, path)
+        elif reason is Reason.ARCHIVE_FILE and not found.packed:
+            tags = PACKED_TAG
         alone = archive.unit_alone(found)
         return Looked(kind, reason.value if reason else "", unit_key=alone, tags=tags)
     from medssl.archive.dicom import Unreadable, read_header
