@@ -1,4 +1,4 @@
-"""Every row of what an archive does to a loader has code that answers it: without, its folder fails.
+"""Every row of what an archive does to a loader has code that answers it; without, it fails.
 
 Each entry of GUARDS takes one piece of code away, or puts what a careless reader does in its place,
 and takes in the hazard folder again, in this process: the check must then find another end or other
@@ -214,7 +214,8 @@ FINDING = (
           {**_NOT_LOST, "dicom.series._check_count": nothing}),
     Guard("damage", "truncated-pixels pixels-too-long",
           {"dicom.decode._native": filled_with_zeros}),
-    Guard("damage", "damaged-codestream", {"dicom.decode._compressed": Instead(zeros_where_it_fails)}),
+    Guard("damage", "damaged-codestream",
+          {"dicom.decode._compressed": Instead(zeros_where_it_fails)}),
     Guard("damage", "uid-missing", {"dicom.header._check_identified": nothing}),
     Guard("trees", "links-and-loops", {"find._entries": following_links}),
     Guard("trees", "hard-links", {"find._Identities.first_time": lambda *_: True}),
@@ -512,3 +513,13 @@ def test_with_all_guards_it_is_met(
 ) -> None:
     found = check(folder, run)
     assert (found.found, found.wrong) == (found.expected, "")
+
+
+def test_every_row_and_every_folder_has_a_guard() -> None:
+    """The list and docs/archive_rows.py, of which a page is made, are in step."""
+    in_rows = {(row.name, folder) for row in ROWS for folder in row.folders.split()}
+    assert {(guard.row, folder) for guard, folder in CASES} == in_rows
+    written = {hazard.name for hazards in HAZARDS.values() for hazard in hazards}
+    assert {folder for _, folder in in_rows} == written
+    assert all(row.folders or row.tests for row in ROWS)
+    assert len({row.name for row in ROWS}) == len(ROWS)
