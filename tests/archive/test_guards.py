@@ -422,7 +422,7 @@ CASES = [(guard, folder) for guard in GUARDS for folder in guard.folders.split()
 class SerialPool:
     """`pool.Pool` in this process: the same answers, but a crash would be the test's own."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], *_: object) -> None:
         self.function = function
 
     def __enter__(self) -> SerialPool:
@@ -462,8 +462,9 @@ def check(
     hazards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str, int], Checked]:
     """One row of the table by a run over its folder, in this process."""
-    monkeypatch.setattr("medssl.archive.ingest._pool", lambda _, function: SerialPool(function))
-    monkeypatch.setattr("medssl.archive.ingest.write_quality", nothing)
+    monkeypatch.setattr("medssl.archive.ingest.Pool", SerialPool)
+    for place in ("medssl.report.quality", "medssl.archive.ingest"):  # the page, for speed
+        monkeypatch.setattr(f"{place}.write_quality", nothing, raising=False)
     make_key_file(tmp_path / "key")
     table: dict[str, list[dict[str, str]]] = {}
     for row in read_table(hazards):
