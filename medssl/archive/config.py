@@ -30,6 +30,12 @@ class IngestConfig(Config):
         default=None,
         description="Secret key; else $MEDSSL_KEY_FILE, else ~/.config/medssl/key.",
     )
+    unpack: Path | None = Field(
+        default=None,
+        description="Scratch folder: zip, tar and gzip files of the archive are unpacked into it "
+        "and read from there. Made if missing, for its owner alone: it identifies patients. Delete "
+        "it after the run, or keep it to save the unpacking next time.",
+    )
     modality: Modality | None = Field(
         default=None,
         description="Modality of NIfTI files, which do not state one; a row of cases goes first.",

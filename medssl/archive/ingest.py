@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -28,7 +29,9 @@ from medssl.archive.look import Archive, look
 from medssl.archive.plan import Plan, Planner
 from medssl.archive.pool import Failure, Item, Pool, Result
 from medssl.archive.preimages import add_signature, ingest_recorded
+from medssl.archive.scratch import Scratch
 from medssl.archive.summary import IngestResult, RunCounts, summarise
+from medssl.archive.unpack import Packed, Unpacked, unpack
 from medssl.archive.worker import (
     Context,
     Unit,
@@ -38,20 +41,20 @@ from medssl.archive.worker import (
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
-from medssl.report.quality import write_quality
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
 _COMMIT_UNITS = 2000
 _COMMIT_EVERY_S = 10.0
+_SLOWEST_UNPACKING = 2**20  # packed bytes a second: xz on a slow core, or a slow network disk
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     """Take an archive into a store, or what is new of it; write `quality.html` if that changed.
 
     Raises:
-        ConfigError: the archive is missing or holds no scan, a path is where it must not be, or
-            the cases file has faults.
+        ConfigError: the archive is missing or holds no scan, a path is where it must not be, the
+            scratch folder cannot be had, or the cases file has faults.
         KeyFileError: there is no usable key.
         StoreError: the store is of another key or version, or in use.
         CodecError: a decoder is not installed.
@@ -62,16 +65,23 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     _check_places(config)
     if config.scheduler is not None:  # the workers stand in folders of their own
         places = {"archive": config.archive.absolute(), "store": config.store.absolute()}
+        if config.unpack is not None:
+            places["unpack"] = config.unpack.absolute()
         config = config.model_copy(update=places)
     cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
+    held = ExitStack()
     if _holds_something(config.store):
         create_store(config.store, key.key_id, _policy(config))
         journal = Journal(config.store)
     try:
         archive = Archive(config.archive, key)
-        found = discover(archive, journal, partial(_pool, config, partial(look, archive)), progress)
+        scratch = _scratch(config, archive)
+        if scratch is not None:
+            held.enter_context(scratch)
+        lookers = partial(_pool, config, partial(look, archive))
+        found = discover(archive, journal, lookers, progress, scratch)
         _check_scans(config, found)
         if journal is None:
             create_store(config.store, key.key_id, _policy(config))
@@ -79,12 +89,13 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
         counts = _Run(config, key, cases, journal, found, progress).run()
         journal.compact()
         finished = True
-        write_quality(config.store, counts.seen(), progress)
+        _write_quality(config.store, counts, progress)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
     finally:
+        held.close()
         if journal is not None:
             # A lost worker of a cluster may leave half a file.
             journal.close(finished and config.scheduler is None)
@@ -97,6 +108,12 @@ def _cases(config: IngestConfig) -> Cases:
     from medssl.archive.cases_table import read_cases  # loads pandas
 
     return read_cases(config.cases)
+
+
+def _write_quality(store: Path, counts: RunCounts, progress: Progress) -> None:
+    from medssl.report.quality import write_quality  # loads pandas
+
+    write_quality(store, counts.seen(), progress)
 
 
 def num_workers(config: IngestConfig) -> int:
@@ -207,7 +224,7 @@ class _Run:
                 "n_files": len(unit.files),
             }
         )
-        source = str(unit.files[0].path)
+        source = unit.files[0].source
         result.linkage.append(
             LinkageRow(
                 unit.unit_key,
@@ -257,7 +274,7 @@ def _pool(
         return ClusterPool(
             function,
             config.scheduler,
-            [config.archive, store],
+            [config.archive, store, *([config.unpack] if config.unpack else [])],
             int(config.max_memory_gb * 2**30),
             config.time_limit_s,
         )
@@ -267,6 +284,19 @@ def _pool(
         int(config.max_memory_gb * 2**30),
         config.time_limit_s,
     )
+
+
+def _scratch(config: IngestConfig, archive: Archive) -> Scratch | None:
+    """The folder for packed files, where they are to be opened."""
+    if config.unpack is None:
+        return None
+
+    def pool(largest_bytes: int) -> Pool[Packed, Unpacked]:
+        limit_s = config.time_limit_s + largest_bytes / _SLOWEST_UNPACKING
+        memory = int(config.max_memory_gb * 2**30)
+        return Pool(unpack, num_workers(config), memory, limit_s)
+
+    return Scratch(config.unpack, archive, pool)
 
 
 def _policy(config: IngestConfig) -> dict[str, object]:
@@ -283,6 +313,12 @@ def _check_places(config: IngestConfig) -> None:
             f"the store {config.store} and the archive lie one inside the other; choose another "
             "--out"
         )
+    scratch = config.unpack.resolve() if config.unpack else None
+    for place, what in ((archive, "archive"), (store, "store")):
+        if scratch is not None and (_within(scratch, place) or _within(place, scratch)):
+            raise ConfigError(
+                f"{config.unpack} and the {what} lie one inside the other; choose another --unpack"
+            )
     key_file = config.key_file or default_key_file()
     for path, what in ((config.linkage, "linkage file"), (key_file, "key file")):
         if path is not None and _within(path.resolve(), store):

@@ -64,9 +64,9 @@ class KeyMap:
 
     def learn_file(self, place: Archive, found: Found) -> tuple[str, str]:
         """A file that is there now: its old and its new key, and what is read by itself of it."""
-        old_key = place.file_key(found.relative)
+        old_key = place.file_key(found)
         renewed = Archive(place.root, self.new)
-        new_key = renewed.file_key(found.relative)
+        new_key = renewed.file_key(found)
         self.add(old_key, new_key)
         self.add(place.unit_of_file(old_key), renewed.unit_of_file(new_key))
         self.add(self.old.hmac("source", old_key, ""), self.new.hmac("source", new_key, ""))

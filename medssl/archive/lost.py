@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.archive.catalogue import is_label
+from medssl.archive.catalogue import PACKED_TAG, is_label
 from medssl.archive.find import FileKind
 from medssl.archive.numbering import place_of, run_of
 from medssl.archive.reasons import Reason
@@ -35,6 +35,9 @@ _DAMAGED = frozenset(
         Reason.DICOM_UID_MISSING,
         Reason.DICOM_TOO_LARGE,
         Reason.CHANGED_WHILE_READ,
+        Reason.ARCHIVE_FILE,  # a slice that is packed by itself
+        Reason.PACKED_TOO_LARGE,
+        Reason.PACKED_DAMAGED,
         Reason.WORKER_DIED,
         Reason.WORKER_OUT_OF_MEMORY,
         Reason.WORKER_TIMED_OUT,
@@ -89,23 +92,26 @@ class LostFiles:
         self._db.execute("CREATE INDEX by_unit ON ties (unit)")
 
     def _see_damaged(self, entry: Entry) -> bool:
-        relative = entry.found.relative
-        run, number = run_of(relative)
-        if entry.reason not in _DAMAGED or (number is None and not entry.tags):
+        is_packed = entry.tags == PACKED_TAG
+        tags = "" if is_packed else entry.tags
+        name = entry.found.beside.removesuffix(".gz")
+        run, number = run_of(name)
+        opened = is_packed and not entry.reason
+        if opened or entry.reason not in _DAMAGED or (number is None and not tags):
             return False
-        tag, _, instance = entry.tags.partition(" ")
+        tag, _, instance = tags.partition(" ")
         sign = f"{entry.file_key} {entry.found.stamp}"
-        path = os.fsencode(entry.found.path)
-        row = (place_of(relative), run, number, tag, instance, path, sign)
+        path = os.fsencode(entry.found.path).removesuffix(b".gz")
+        row = (place_of(name), run, number, tag, instance, path, sign)
         self._db.execute("INSERT INTO damaged VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return True
 
-    def _see_series(self, unit_key: str, files: list[tuple[str, str, str, str]]) -> None:
+    def _see_series(self, unit_key: str, files: list[tuple[str, str, str, str, str]]) -> None:
         tag = files[0][3].partition(" ")[0]
         self._db.execute("INSERT OR IGNORE INTO series VALUES (?, ?)", (tag, unit_key))
-        for place in {place_of(name) for _, _, name, tags in files if not is_label(tags)}:
+        for place in {place_of(name) for _, _, _, tags, name in files if not is_label(tags)}:
             self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (place, unit_key))
-        runs = [run_of(relative) for _, _, relative, _ in files]
+        runs = [run_of(name) for *_, name in files]
         there = {run for run in {run for run, _ in runs} if self._holds_damaged(run)}
         rows = [(run, number, unit_key) for run, number in runs if run in there]
         self._db.executemany("INSERT INTO numbers VALUES (?, ?, ?)", rows)

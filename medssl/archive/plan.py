@@ -155,6 +155,7 @@ class Planner:
             self.config.modality or "",
             repr(case),
             *notes,
+            *(subject if subject and entry.found.packed else ()),  # the names of others decide it
             files=[
                 *(text for e in files for text in (e.file_key, e.found.stamp)),
                 *((label.file_key, label.found.stamp) if label else ("", "")),
@@ -177,11 +178,11 @@ class Planner:
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
         for unit_key, files in catalogue.dicom_units():
-            case = self._case_of_series([(name, tags) for _, _, name, tags in files])
-            fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
+            case = self._case_of_series([(name, tags) for _, _, name, tags, _ in files])
+            fields = [text for key, stamp, *_ in files for text in (key, stamp)]
             lost = sorted((sign.split(" ") for sign in self._lost.of_unit(unit_key)[1]), key=_stamp)
             words = [word for sign in lost for word in sign]
-            if any(is_label(tags) for _, _, _, tags in files):
+            if any(is_label(tags) for _, _, _, tags, _ in files):
                 words.append(repr(list(self.config.structures.items())))
             settings = (str(self.config.use_issuer), self.config.irregular_spacing, repr(case))
             signature = self._sign("dicom", *settings, *words, files=fields, recorded=False)
@@ -237,7 +238,7 @@ class Planner:
         result.linkage.append(
             LinkageRow(
                 unit_key=entry.unit_key,
-                source=str(entry.found.path),
+                source=entry.found.source,
                 source_key=source_key,
                 outcome="REJECTED",
                 reason_code=reason.value,

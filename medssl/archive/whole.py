@@ -87,7 +87,7 @@ def may_be_slices(
     for folder, files in by_folder.items():
         here = {uid for path, uid in instances.items() if path.parent == folder}
         elsewhere = {uid for path, uid in instances.items() if path.parent != folder}
-        is_copy = here <= elsewhere and len(elsewhere - here) >= len(files)
+        is_copy = bool(here) and here <= elsewhere and len(elsewhere - here) >= len(files)
         if not is_copy:
             count += sum(
                 not (_inside_run(path, stack) or _before_first(path, stack)) for path in files

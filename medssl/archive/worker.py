@@ -137,7 +137,7 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
     """Judged scans; of a DICOM unit also the headers of its label files and of all others."""
     if not unit.dicom:
         found = unit.files[0]
-        return read_nifti(found.path, found.relative, context.config.max_voxels), [], []
+        return read_nifti(found.path, found.place, context.config.max_voxels), [], []
     from medssl.archive.dicom import (
         Policy,
         Unreadable,
@@ -153,7 +153,7 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
             header = pickle.loads(packed) if packed is not None else read_header(found.path)
             headers.append(header)
         except Unreadable as fault:
-            source = Source((found.path,), None, "", found.relative)
+            source = Source((found.path,), None, "", found.place)
             refused.append(Rejection(source, "file", fault.reason, fault.detail))
     labels = [header for header in headers if header.label is not None]
     images = [header for header in headers if header.label is None]
@@ -249,7 +249,7 @@ def _add_mask(
         return fault
     assert unit.label is not None
     _keep_mask(context, identity, fitted, corrections, result)
-    link = mask_link(unit.unit_key, unit.label.path, unit.label_key, corrections, identity)
+    link = mask_link(unit.unit_key, unit.label.source, unit.label_key, corrections, identity)
     result.linkage.append(link)
     return None
 
@@ -284,18 +284,27 @@ def _add_labelled(
             result.store.patients.add(identity.patient_key)
         return identity
 
+    shown = _members(unit)
     for at, found in labelled.maps.items():
         volume = taken[at][1]
         _keep_mask(context, volume, found.mask, found.corrections, result)
         result.linkage += [
-            mask_link(unit.unit_key, x.path, identity_of(x).source_key, found.corrections, volume)
+            mask_link(
+                unit.unit_key,
+                shown.get(x.path, str(x.path)),
+                identity_of(x).source_key,
+                found.corrections,
+                volume,
+            )
             for x in found.sources
         ]
     for refusal in labelled.refused:
         identity = identity_of(refusal.label)
         result.failed |= refusal.reason.group == "failed"
         result.store.rows["rejected"].append(refusal_row(refusal, identity.source_key))
-        result.linkage.append(refusal_link(unit.unit_key, refusal, identity))
+        path = refusal.label.path
+        name = shown.get(path, str(path))
+        result.linkage.append(refusal_link(unit.unit_key, name, refusal, identity))
 
 
 def _add_rejection(
@@ -332,7 +341,7 @@ def _add_label_note(
     result.linkage.append(
         LinkageRow(
             unit_key=result.store.unit_key,
-            source=str(found.path),
+            source=found.source,
             source_key=source_key,
             outcome="REJECTED",
             reason_code=reason.value,
@@ -340,15 +349,21 @@ def _add_label_note(
     )
 
 
+def _members(unit: Unit) -> dict[Path, str]:
+    """Members of packed files: where they were unpacked, and how the linkage file names them."""
+    return {found.path: found.source for found in unit.files if found.packed}
+
+
 def _linkage_row(
     unit: Unit, source: Source, identity: Identity, outcome: str, codes: str
 ) -> LinkageRow:
     patient_id, issuer = source.patient or ("", "")
-    paths: Sequence[Path] = source.files
-    place = paths[0] if len(paths) == 1 else Path(os.path.commonpath(paths)) if paths else ""
+    shown = _members(unit)
+    paths = [shown.get(path, str(path)) for path in source.files]
+    place = paths[0] if len(paths) == 1 else os.path.commonpath(paths) if paths else ""
     return LinkageRow(
         unit_key=unit.unit_key,
-        source=str(place),
+        source=place,
         patient_id=patient_id,
         issuer=issuer,
         study_uid=source.study,
@@ -375,6 +390,9 @@ def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
 
 def _changed(found: Found) -> bool:
     try:
-        return stamp_of(os.stat(found.path)) != found.stamp
+        about = os.stat(found.path)
+        if found.packed:  # nobody else writes there; the stamp is that of the packed file
+            return about.st_size != found.size
+        return stamp_of(about) != found.stamp
     except OSError:
         return True

@@ -22,6 +22,13 @@ def ingest(
         Path | None,
         typer.Option(help="Secret key; else $MEDSSL_KEY_FILE or ~/.config/medssl/key."),
     ] = None,
+    unpack: Annotated[
+        Path | None,
+        typer.Option(
+            help="Scratch folder to open zip, tar and gzip files in. It identifies patients: "
+            "delete it after the run, or keep it to save unpacking again."
+        ),
+    ] = None,
     modality: Annotated[
         str | None, typer.Option(help="CT, MR, PT or OT: of NIfTI files, which do not say.")
     ] = None,
@@ -53,6 +60,7 @@ def ingest(
         "cases": cases,
         "linkage": linkage,
         "key_file": key_file,
+        "unpack": unpack,
         "modality": modality,
         "site": site,
         "workers": workers,

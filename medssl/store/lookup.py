@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import StoreError
 from medssl.store.parts import part_files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LARGE_ROWS = 200_000
 

@@ -6,11 +6,10 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from medssl.errors import StoreError
 from medssl.store import schema
@@ -19,6 +18,9 @@ from medssl.store.padding import valid_voxels
 from medssl.store.parts import read_columns
 from medssl.store.voxels import Rescale, read_stored, read_values
 from medssl.volume import Array, Box, Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def open_store(path: Path | str) -> Store:
