@@ -15,6 +15,9 @@ import importlib
 import os
 import resource
 import runpy
+import sqlite3
+import tarfile
+import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +40,7 @@ from medssl.archive.nifti import inflate, load_nifti
 from medssl.archive.pool import _apply
 from medssl.archive.reasons import Reason
 from medssl.archive.whole import Lost
-from medssl.sample.hazards.check import Checked, check_alone, read_table
+from medssl.sample.hazards.check import Checked, check_alone, check_hazards, read_table
 from medssl.sample.hazards.write import HAZARDS, write_hazards
 from medssl.store.voxels import Rescale
 
@@ -98,6 +101,15 @@ def following_links(base: str, folder: str, _: Any) -> Iterator[tuple[str, Any]]
     for entry in os.scandir(os.path.join(base, folder)):
         with contextlib.suppress(OSError):
             yield (f"{folder}/{entry.name}" if folder else entry.name), os.stat(entry.path)
+
+
+def below_whatever_the_name(name: str, **_: bool) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".", "..")]
+
+
+def all_of_a_tar(stream: Any, members: str, _: Any) -> None:
+    with tarfile.open(fileobj=stream, mode="r|") as file:
+        file.extractall(members, filter="fully_trusted")
 
 
 def by_name(path: Path, _: int) -> tuple[FileKind, None]:
@@ -225,6 +237,11 @@ FINDING = (
     Guard("packed", "zip zip-that-leads-out zip-bomb zip-damaged", {"find._PACKED": ()}),
     Guard("packed", "tar-gz gzip", {"find._sniff_gzip": lambda *_: (FileKind.SIDE, None)}),
     Guard("packed", "tar-with-link", {"find._sniff_other": lambda *_: (FileKind.SIDE, None)}),
+    Guard("packed", "zip tar-gz gzip", {"ingest._scratch": nothing}, run=1),
+    Guard("packed", "zip-that-leads-out", {"unpack._parts": below_whatever_the_name}, run=1),
+    Guard("packed", "tar-with-link", {"unpack._open_tar": all_of_a_tar}, run=1),
+    Guard("packed", "zip-bomb", {"unpack.MAX_RATIO": np.inf}, run=1),
+    Guard("packed", "zip-damaged", {"unpack._BROKEN": ()}, run=1, breaks=True),
     Guard("bombs", "enormous-header deflate-bomb", _NO_FORMAT),
     Guard("bombs", "deflate-bomb-hidden", {"dicom.decode._native": filled_with_zeros}),
     Guard("bombs", "codestream-bomb", {"dicom.decode._compressed": Instead(zeros_where_it_fails)}),
@@ -458,21 +475,32 @@ def hazards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def check(
-    hazards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str, int], Checked]:
-    """One row of the table by a run over its folder, in this process."""
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of `ingest` without processes, without the page, and without waiting for the disk."""
     monkeypatch.setattr("medssl.archive.ingest.Pool", SerialPool)
-    for place in ("medssl.report.quality", "medssl.archive.ingest"):  # the page, for speed
+    for place in ("medssl.report.quality", "medssl.archive.ingest"):
         monkeypatch.setattr(f"{place}.write_quality", nothing, raising=False)
+    monkeypatch.setattr("sqlite3.connect", Instead(without_waiting).of(sqlite3.connect))
+    monkeypatch.setattr("os.fsync", nothing)
+
+
+def without_waiting(connect: Any, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+    db: sqlite3.Connection = connect(*args, **kwargs)
+    db.execute("PRAGMA synchronous = OFF")
+    return db
+
+
+@pytest.fixture
+def check(hazards: Path, tmp_path: Path, in_this_process: None) -> Callable[[str, int], Checked]:
+    """One row of the table by a run over its folder, in this process."""
     make_key_file(tmp_path / "key")
     table: dict[str, list[dict[str, str]]] = {}
     for row in read_table(hazards):
         table.setdefault(row["folder"], []).append(row)
 
     def run(folder: str, which: int) -> Checked:
-        work = tmp_path / f"{folder}_{which}"
-        return check_alone(hazards, table[folder][which], work, tmp_path / "key")
+        with tempfile.TemporaryDirectory(dir=tmp_path) as work:  # a bomb may have been opened
+            return check_alone(hazards, table[folder][which], Path(work), tmp_path / "key")
 
     return run
 
@@ -506,10 +534,18 @@ def test_without_its_guard_the_hazard_is_not_met(
     assert ("INTERNAL_ERROR" in found.found) == guard.breaks, "the reader breaks down"
 
 
+def test_with_all_guards_every_hazard_is_met(
+    hazards: Path, tmp_path: Path, in_this_process: None
+) -> None:
+    for found in check_hazards(hazards, tmp_path):
+        assert (found.folder, found.found, found.wrong) == (found.folder, found.expected, "")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "run"), sorted({(folder, guard.run) for guard, folder in CASES})
 )
-def test_with_all_guards_it_is_met(
+def test_with_all_guards_each_is_met_alone(
     folder: str, run: int, check: Callable[[str, int], Checked]
 ) -> None:
     found = check(folder, run)
