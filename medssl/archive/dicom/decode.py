@@ -39,6 +39,7 @@ from medssl.archive.reasons import Reason
 from medssl.errors import CodecError
 from medssl.volume import Array
 
+_COLOURS = ("RGB", "YBR", "PALETTE", "HSV", "ARGB", "CMYK", "XYB")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _UNDEFINED = 0xFFFFFFFF
 _MOST_PADDING = 4096  # zeros after the last voxel, as some writers fill up a block
@@ -66,8 +67,14 @@ def check_format(header: Header, max_voxels: int = 2**30) -> None:
     pixels = header.pixels
     if not pixels.present:
         raise Unreadable(Reason.PIXEL_DATA_MISSING)
-    if pixels.samples != 1 or pixels.photometric.startswith(("RGB", "YBR", "PALETTE", "HSV")):
+    grey = pixels.photometric in ("MONOCHROME1", "MONOCHROME2", "")
+    if pixels.photometric.startswith(_COLOURS) or (not grey and pixels.samples in (3, 4)):
         raise Unreadable(Reason.COLOUR_IMAGE)
+    if not grey or pixels.samples != 1:
+        kind = "grey" if grey else "of an unknown photometric interpretation"
+        raise Unreadable(Reason.PIXEL_FORMAT_INVALID, f"{pixels.samples} samples, {kind}")
+    if pixels.signed is None:
+        raise Unreadable(Reason.PIXEL_FORMAT_INVALID, "PixelRepresentation is neither 0 nor 1")
     if min(pixels.rows, pixels.columns, pixels.frames) < 1:
         raise Unreadable(Reason.PIXEL_FORMAT_INVALID, "rows, columns or frames")
     if pixels.num_voxels > max_voxels:
@@ -217,7 +224,7 @@ def _decode_frame(
                 samples_per_pixel=1,
                 bits_allocated=pixels.bits_allocated,
                 bits_stored=pixels.bits_stored,
-                pixel_representation=int(pixels.signed),
+                pixel_representation=int(bool(pixels.signed)),
                 photometric_interpretation=pixels.photometric or "MONOCHROME2",
                 pixel_keyword="PixelData",
             )

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 Key = str | BaseTag | tuple[int, int]
@@ -82,7 +83,10 @@ def tokens(ds: Dataset, key: Key) -> tuple[str, ...]:
     value = raw(ds, key)
     if value is None or value == "":
         return ()
-    parts = [value] if isinstance(value, str) else list(value)
+    try:
+        parts = [value] if isinstance(value, str) else list(value)
+    except TypeError:  # one number, where a damaged VR says so
+        return ()
     return tuple(str(part).strip().upper() for part in parts)
 
 
@@ -143,13 +147,16 @@ def integer(ds: Dataset, key: Key) -> int | None:
     return int(value) if value is not None and value == int(value) else None
 
 
+def items(ds: Dataset, key: Key) -> Sequence[Dataset]:
+    """The items of a sequence; none where it is absent, or no sequence by its VR."""
+    value = raw(ds, key)
+    return value if isinstance(value, Sequence) else ()
+
+
 def first_item(ds: Dataset | None, key: Key) -> Dataset | None:
     """The first item of a sequence, or None."""
-    value = raw(ds, key) if ds is not None else None
-    try:
-        return value[0] if value else None
-    except (TypeError, IndexError):
-        return None
+    found = items(ds, key) if ds is not None else ()
+    return found[0] if found else None
 
 
 def seconds(date: str, time: str) -> float | None:

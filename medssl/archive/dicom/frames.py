@@ -105,7 +105,7 @@ def mosaic_frames(whole: Frame, mosaic: Mosaic | None) -> tuple[Frame, ...]:
 def enhanced_frames(ds: Dataset) -> tuple[Frame, ...]:
     """The frames of an enhanced CT, MR or PET image, in the order of its pixels."""
     shared = elements.first_item(ds, "SharedFunctionalGroupsSequence")
-    items = elements.raw(ds, "PerFrameFunctionalGroupsSequence") or ()
+    items = elements.items(ds, "PerFrameFunctionalGroupsSequence")
     return tuple(_enhanced_frame(i, item, shared, ds) for i, item in enumerate(items))
 
 

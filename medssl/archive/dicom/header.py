@@ -49,7 +49,8 @@ class PixelFormat:
     """How the pixels lie in the file (PS3.3 C.7.6.3).
 
     `offset` is where the PixelData element begins, None where it cannot be pointed at (deflated);
-    `present` whether the file reaches that far.
+    `present` whether the file reaches that far; `signed` is None where PixelRepresentation is
+    absent or neither 0 nor 1.
     """
 
     rows: int
@@ -59,7 +60,7 @@ class PixelFormat:
     bits_allocated: int
     bits_stored: int
     high_bit: int
-    signed: bool
+    signed: bool | None
     photometric: str
     transfer_syntax: str
     offset: int | None
@@ -179,6 +180,8 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
     )
     if not (sop_class and instance and study and series):
         raise Unreadable(Reason.DICOM_HEADER_DAMAGED if cut_off else Reason.DICOM_UID_MISSING)
+    if not all(uid.isprintable() for uid in (sop_class, instance, study, series)):
+        raise Unreadable(Reason.DICOM_HEADER_DAMAGED, "UID")  # another element's bytes in it
     modality = modality_of(sop_class)
     frames: tuple[Frame, ...] = ()
     mosaic = None
@@ -205,7 +208,7 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
         declared_slices=elements.integer(ds, "NumberOfSlices") if modality == "PT" else None,
         mosaic=mosaic,
         pet=pet_header(ds) if modality == "PT" else None,
-        padding=padding_of(ds, pixels.bits_stored, pixels.signed) if modality else None,
+        padding=padding_of(ds, pixels.bits_stored, bool(pixels.signed)) if modality else None,
         notes=ignored_of(ds) if modality else (),
         study_date=elements.study_date(ds),
         declared_images=elements.integer(ds, "ImagesInAcquisition"),
@@ -231,7 +234,7 @@ def _pixel_format(ds: Dataset, offset: int | None, present: bool) -> PixelFormat
         bits_allocated=whole("BitsAllocated"),
         bits_stored=whole("BitsStored"),
         high_bit=whole("HighBit", whole("BitsStored") - 1),
-        signed=whole("PixelRepresentation") == 1,
+        signed={0: False, 1: True}.get(whole("PixelRepresentation", -1)),
         photometric=elements.text(ds, "PhotometricInterpretation").upper(),
         transfer_syntax=_transfer_syntax(ds),
         offset=offset,
