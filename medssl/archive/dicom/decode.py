@@ -171,20 +171,39 @@ def _native(stream: BinaryIO, pixels: PixelFormat, length: int, vr: str) -> Arra
     data = stream.read(expected)
     if len(data) != expected:
         raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{len(data)} bytes of {expected}")
-    padding = b"" if excess <= 1 else stream.read(excess)
-    if any(padding):
+    rest = stream.read()
+    if excess > 1 and any(rest[:excess]):
         raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{excess} bytes more than {expected}")
+    if not _may_follow(rest[excess:], pixels.transfer_syntax):
+        raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{len(rest)} bytes after the last voxel")
     shape = (pixels.frames, pixels.rows, pixels.columns)
     size = pixels.bits_allocated // 8
     if pixels.transfer_syntax != ExplicitVRBigEndian:
         return np.frombuffer(data, dtype=f"<u{size}").reshape(shape)
     if size == 1 and vr == "OW":  # bytes swapped in pairs (PS3.5 section 8.2)
-        data += stream.read(expected % 2)
+        data += rest[: expected % 2]
         return np.frombuffer(data, dtype="<u2").byteswap().view(np.uint8)[:expected].reshape(shape)
     if size == 4 and vr == "OW":  # each half-word swapped, the low one first
         halves = np.frombuffer(data, dtype=">u2").astype("<u2")
         return halves.view("<u4").reshape(shape)
     return np.frombuffer(data, dtype=f">u{size}").astype(f"<u{size}").reshape(shape)
+
+
+def _may_follow(rest: bytes, transfer_syntax: str) -> bool:
+    """Whether what follows the pixel element is nothing, an element of a higher tag, or zeros.
+
+    Bytes that got into the pixels push their end out of the element: then this is no element.
+    """
+    if len(rest) < 8:
+        return not any(rest)
+    order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
+    group, element = struct.unpack_from(f"{order}HH", rest)
+    if (group, element) <= (0x7FE0, 0x0010):
+        return not any(rest)
+    if transfer_syntax == ImplicitVRLittleEndian:
+        length = struct.unpack_from("<L", rest, 4)[0]
+        return bool(length == _UNDEFINED or 8 + length <= len(rest))
+    return rest[4:6].isalpha() and rest[4:6].isupper()
 
 
 def _compressed(stream: BinaryIO, pixels: PixelFormat) -> Array:

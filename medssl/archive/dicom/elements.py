@@ -127,7 +127,7 @@ def number(ds: Dataset, key: Key) -> float | None:
 
 
 def number_or_nan(ds: Dataset, key: Key) -> float | None:
-    """The first value of a numeric element; NaN where there is one that is no finite number."""
+    """The value of a numeric element of one value; NaN where it is no finite number, or several."""
     plain = _plain(ds, key)
     if plain is None:
         try:
@@ -138,8 +138,8 @@ def number_or_nan(ds: Dataset, key: Key) -> float | None:
         empty = not plain
     if empty:
         return None
-    value = number(ds, key)
-    return math.nan if value is None else value
+    found = numbers(ds, key)
+    return found[0] if len(found) == 1 else math.nan
 
 
 def integer(ds: Dataset, key: Key) -> int | None:

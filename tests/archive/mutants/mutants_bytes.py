@@ -226,7 +226,7 @@ def _tag(rng: Random, data: bytearray, layout: Layout, _: Sequence[bytes]) -> No
     element, other = _any(rng, layout), _any(rng, layout)
     if rng.random() < 0.5:
         data[element.start : element.start + 4] = data[other.start : other.start + 4]
-    else:
+    elif element.start + 4 <= len(data):
         data[element.start + int(rng.integers(4))] ^= 1 << int(rng.integers(8))
 
 

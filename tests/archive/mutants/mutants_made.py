@@ -33,7 +33,10 @@ _SHAPE = (12, 10)
 
 def write_made_series(folder: Path) -> dict[str, list[Path]]:
     """One CT of four slices in each encoding, and an enhanced MR of four frames."""
-    series = {name: _classic(folder / name, syntax) for name, syntax in _SYNTAXES.items()}
+    series = {
+        name: _classic(folder / name, syntax, f"1.2.3.200.{n}")
+        for n, (name, syntax) in enumerate(_SYNTAXES.items())
+    }
     return {**series, "enhanced": [_enhanced(folder / "enhanced")]}
 
 
@@ -55,10 +58,11 @@ def _image(sop_class: str, pixels: bytes, instance: str) -> Dataset:
     return ds
 
 
-def _classic(folder: Path, syntax: pydicom.uid.UID) -> list[Path]:
+def _classic(folder: Path, syntax: pydicom.uid.UID, series: str) -> list[Path]:
     paths = []
     for n in range(4):
         ds = _image(_CT, _pixels(n).tobytes(), f"1.{n + 1}")
+        ds.SeriesInstanceUID, ds.SOPInstanceUID = series, f"{series}.{n + 1}"
         ds.InstanceNumber = n + 1
         ds.ImagePositionPatient = [-20.0, -30.0, 100.0 + 2.5 * n]
         ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -47,13 +46,13 @@ class Disagrees(Exception):
     """The volume is not what the independent reading says."""
 
 
-def planes_of(path: Path) -> list[Plane]:
+def planes_of(path: Path) -> list[Any]:
     """The frames of a file; none of medssl's code takes part."""
     return _planes(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _planes(path: Path, _changed: int) -> list[Plane]:
+def _planes(path: Path, _changed: int) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ds = _complete(pydicom.dcmread(path, force=True))
@@ -61,11 +60,13 @@ def _planes(path: Path, _changed: int) -> list[Plane]:
         if "PerFrameFunctionalGroupsSequence" not in ds or not _sop_class(ds).endswith(".4.1"):
             return [_plane(ds, ds, ds, ds, [array[0] for array in stored])]
         shared = (ds.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-        planes = []
+        planes: list[Any] = []
         for n, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
             groups = [_group(frame, shared, name) for name in _GROUPS]
-            with contextlib.suppress(AttributeError, ValueError, TypeError):  # in no volume, then
+            try:
                 planes.append(_plane(*groups, [array[n] for array in stored]))
+            except (AttributeError, ValueError, TypeError):
+                planes.append(None)  # in no volume, then, or as in the undamaged file
         return planes
 
 
@@ -82,6 +83,8 @@ def _plane(
 ) -> Plane:
     cosines = np.array(turned.ImageOrientationPatient, dtype=np.float64)
     slope, intercept = scale.get("RescaleSlope"), scale.get("RescaleIntercept")
+    if len(where.ImagePositionPatient) != 3 or len(cosines) != 6 or len(measures.PixelSpacing) != 2:
+        raise ValueError("another number of values")
     return Plane(
         np.array(where.ImagePositionPatient, dtype=np.float64),
         cosines[:3],
@@ -196,14 +199,18 @@ def _compare_place(scan: Scan, k: int, plane: Plane, rows: int, columns: int) ->
             raise Disagrees(f"slice {k + 1} is {off:.3f} mm off its place")
 
 
-def _planes_by_place(scan: Scan, planes: list[Plane]) -> list[Plane]:
+def _planes_by_place(scan: Scan, planes: list[Plane | None]) -> list[Any]:
     """Of all frames of enhanced files, the one of each slice: at its place, with its values."""
     values = scan.rescale.apply(scan.stored)
+    hidden = sum(plane is None for plane in planes)
+    planes = [plane for plane in planes if plane is not None]
     chosen = []
     for k, image in enumerate(values):
         place = (scan.affine @ [k, 0, 0, 1])[:3]
         near = [p for p in planes if np.linalg.norm(p.at(0, 0) - place) <= _WORLD_MM]
         same = [p for p in near if any(np.array_equal(image, _scaled(p, s)) for s in p.stored)]
+        if not same and hidden:
+            raise ValueError(f"{hidden} frames cannot be placed")
         if not same:
             raise Disagrees(f"no frame is slice {k + 1}: {len(near)} lie there")
         chosen.append(same[0])
@@ -226,11 +233,11 @@ def _compare_mosaic(scan: Scan, values: np.ndarray, matrix: Plane) -> None:
         wrapped = wrapper_from_data(pydicom.dcmread(scan.source.files[0], force=True))
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ wrapped.affine  # LPS to RAS
     if (depth, rows, columns) != (wrapped.image_shape[2], *wrapped.image_shape[:2]):
-        raise Disagrees("tiles by nibabel")
+        raise ValueError("other tiles by nibabel")
     for k, i, j in ((0, 0, 0), (depth - 1, 0, 0), (0, rows, 0), (depth - 1, rows, columns)):
         off = np.linalg.norm((scan.affine @ [k, i, j, 1] - affine @ [i, j, k, 1])[:3])
-        if not off <= 1.5 * _WORLD_MM:
-            raise Disagrees(f"tile {k + 1} is {off:.3f} mm off its place by nibabel")
+        if not off <= 1.5 * _WORLD_MM:  # nibabel believes SpacingBetweenSlices, medssl the protocol
+            raise ValueError(f"tile {k + 1} is {off:.3f} mm off its place by nibabel")
 
 
 def compare_nifti(judged: list[Judged], path: Path) -> None:
