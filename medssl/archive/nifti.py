@@ -101,7 +101,7 @@ def load_nifti(path: Path, max_voxels: int = 2**30) -> NiftiFile:
     size = int(header["sizeof_hdr"])
     wanted = offset + int(np.prod(shape)) * dtype.itemsize
     content, overlong = _content(data, wanted)
-    if single and content[size]:
+    if single and content[size] and (offset > size + 4 or overlong):
         _check_extensions(content[size + 4 : offset], "big" if header.endianness == ">" else "little")
     raw = np.frombuffer(content, dtype=dtype, count=int(np.prod(shape)), offset=offset)
     notes = [*corrections, *scale_note, *([Reason.NIFTI_TRAILING_BYTES] if overlong else [])]
@@ -157,7 +157,7 @@ def _check_extensions(content: bytes, order: Literal["little", "big"]) -> None:
             may follow.
     """
     at = 0
-    while any(content[at:]):
+    while at == 0 or any(content[at:]):
         length = int.from_bytes(content[at : at + 4], order)
         if length < 8 or at + length > len(content):
             raise NiftiFault(

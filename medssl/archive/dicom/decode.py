@@ -42,6 +42,8 @@ from medssl.volume import Array
 _COLOURS = ("RGB", "YBR", "PALETTE", "HSV", "ARGB", "CMYK", "XYB")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _UNDEFINED = 0xFFFFFFFF
+_LOOK_BEYOND = 16
+_GROUPS_AFTER_PIXELS = (*range(0x7FE0, 0x8000), 0xFFFA, 0xFFFC)  # private, signatures, padding
 _MOST_PADDING = 4096  # zeros after the last voxel, as some writers fill up a block
 
 _HTJ2K = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203))
@@ -171,11 +173,11 @@ def _native(stream: BinaryIO, pixels: PixelFormat, length: int, vr: str) -> Arra
     data = stream.read(expected)
     if len(data) != expected:
         raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{len(data)} bytes of {expected}")
-    rest = stream.read()
+    rest = stream.read(excess + _LOOK_BEYOND)
     if excess > 1 and any(rest[:excess]):
         raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{excess} bytes more than {expected}")
     if not _may_follow(rest[excess:], pixels.transfer_syntax):
-        raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{len(rest)} bytes after the last voxel")
+        raise Unreadable(Reason.PIXEL_DATA_LENGTH, "what follows the pixels is no element")
     shape = (pixels.frames, pixels.rows, pixels.columns)
     size = pixels.bits_allocated // 8
     if pixels.transfer_syntax != ExplicitVRBigEndian:
@@ -194,16 +196,12 @@ def _may_follow(rest: bytes, transfer_syntax: str) -> bool:
 
     Bytes that got into the pixels push their end out of the element: then this is no element.
     """
-    if len(rest) < 8:
-        return not any(rest)
     order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
-    group, element = struct.unpack_from(f"{order}HH", rest)
-    if (group, element) <= (0x7FE0, 0x0010):
+    group, number = struct.unpack_from(f"{order}HH", rest.ljust(4, b"\0"))
+    if (group, number) <= (0x7FE0, 0x0010) or group not in _GROUPS_AFTER_PIXELS:
         return not any(rest)
-    if transfer_syntax == ImplicitVRLittleEndian:
-        length = struct.unpack_from("<L", rest, 4)[0]
-        return bool(length == _UNDEFINED or 8 + length <= len(rest))
-    return rest[4:6].isalpha() and rest[4:6].isupper()
+    explicit = transfer_syntax != ImplicitVRLittleEndian
+    return not explicit or (rest[4:6].isalpha() and rest[4:6].isupper())
 
 
 def _compressed(stream: BinaryIO, pixels: PixelFormat) -> Array:
