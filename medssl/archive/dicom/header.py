@@ -26,7 +26,12 @@ from medssl.archive.dicom.deflated import inflated_if_deflated
 from medssl.archive.dicom.facts import facts_of
 from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
 from medssl.archive.dicom.ignored import PHILIPS_TAGS, ignored_of
-from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
+from medssl.archive.dicom.kinds import (
+    ENHANCED_CLASSES,
+    is_mosaic,
+    modality_of,
+    reason_not_an_image,
+)
 from medssl.archive.dicom.label_reference import (
     LABEL_CLASSES,
     LabelReference,
@@ -168,9 +173,8 @@ def open_data_set(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
 
 def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: bool) -> Header:
     """`cut_off`: whether nothing follows the data set, not even pixels."""
-    sop_class = elements.text(ds, "SOPClassUID") or elements.text(
-        ds.file_meta, "MediaStorageSOPClassUID"
-    )
+    stored_as = elements.text(ds.file_meta, "MediaStorageSOPClassUID")
+    sop_class = elements.text(ds, "SOPClassUID") or stored_as
     if sop_class == _MEDIA_DIRECTORY:
         raise Unreadable(Reason.DICOMDIR)
     if not sop_class and len(ds) < 3:
@@ -183,6 +187,9 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
     if not all(uid.isprintable() for uid in (sop_class, instance, study, series)):
         raise Unreadable(Reason.DICOM_HEADER_DAMAGED, "UID")  # another element's bytes in it
     modality = modality_of(sop_class)
+    unknown = modality is None and reason_not_an_image(sop_class) is Reason.OTHER_DICOM_OBJECT
+    if unknown and modality_of(stored_as) is not None:
+        raise Unreadable(Reason.DICOM_HEADER_DAMAGED, "stored as an image, but of another class")
     frames: tuple[Frame, ...] = ()
     mosaic = None
     if sop_class in ENHANCED_CLASSES:

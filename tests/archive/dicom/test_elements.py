@@ -72,3 +72,16 @@ def test_a_uid_that_swallowed_the_next_elements_is_no_uid(make_series: Callable[
     with pytest.raises(Unreadable) as caught:
         read_header(path)
     assert caught.value.reason is Reason.DICOM_HEADER_DAMAGED
+
+
+def test_an_image_whose_class_was_damaged_is_no_other_object(
+    make_series: Callable[..., Any],
+) -> None:
+    """The meta header still says what it is."""
+    (path,) = make_series(num=1).write()
+    data = path.read_bytes()
+    at = data.index(b"\x08\0\x16\0UI")
+    path.write_bytes(data[:at] + data[at:].replace(b"1.2.840.10008", b"1.2.840.17008", 1))
+    with pytest.raises(Unreadable) as caught:
+        read_header(path)
+    assert caught.value.reason is Reason.DICOM_HEADER_DAMAGED
