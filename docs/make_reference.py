@@ -216,7 +216,8 @@ def _parameters(function: Callable[..., Any]) -> Iterator[Parameter]:
             given = [n for n in names if isinstance(n, str) and n.startswith("--")]
             shown = given[0] if given else f"--{name.replace('_', '-')}"
             shown += "" if kind is bool else f" {_metavar(kind)}"
-        unset = parameter.default is None or parameter.default is False or parameter.default == []
+        unset = parameter.default in ("", []) or parameter.default is None
+        unset |= parameter.default is False
         default = "" if unset else f"`{parameter.default}`"
         if parameter.default is inspect.Parameter.empty:
             default = "required"
@@ -225,8 +226,10 @@ def _parameters(function: Callable[..., Any]) -> Iterator[Parameter]:
 
 def _metavar(kind: Any) -> str:
     """What an option takes, in one word."""
-    plain = [a for a in (kind, *typing.get_args(kind)) if a in (int, float, str, Path)]
-    return {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}[plain[0]]
+    words = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+    if kind in words:
+        return words[kind]
+    return next(_metavar(inner) for inner in typing.get_args(kind) if inner is not type(None))
 
 
 def _first_line(cls: type[Config]) -> str:

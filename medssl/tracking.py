@@ -186,7 +186,7 @@ def _experiment_id(client: Any) -> str:
     uri = tracking_uri()
     location = None
     if uri.startswith("sqlite:///"):
-        location = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
     try:
         return str(client.create_experiment(EXPERIMENT, artifact_location=location))
     except MlflowException:

@@ -50,30 +50,40 @@ class Cases:
     by_patient: dict[str, list[int]] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     ambiguous: set[int] = field(default_factory=set)
+    _counts: Counter[str] = field(default_factory=Counter)  # of images, by the names of rows
 
-    def for_images(self, images: Iterable[tuple[str, str]]) -> dict[str, Case]:
-        """The case of each NIfTI that has one.
+    def count_names(self, relatives: Iterable[str]) -> None:
+        """To be called once with every image of the archive, before `for_image`.
+
+        A row's plain name that fits several of them is ambiguous.
 
         Args:
-            images: archive-relative path, and BIDS subject ("sub-01", or empty), of each image.
+            relatives: archive-relative paths.
         """
-        there = list(images)
-        counts = Counter(name for relative, _ in there for name in _names_of(relative))
-        found = {}
-        for relative, subject in there:
-            own: list[int] = []
-            for name in _names_of(relative):
-                rows = self.by_name.get(name, [])
-                if rows and counts[name] > 1:
-                    self.ambiguous.update(rows)
-                else:
-                    own += rows
-            own += self._patterned(relative)
-            own += self.by_patient.get(subject, []) if subject else []
-            case = self._merge(own)
-            if case is not None:
-                found[relative] = case
-        return found
+        self._counts = Counter(
+            name
+            for relative in (relatives if self.by_name else ())
+            for name in _names_of(relative)
+            if name in self.by_name
+        )
+
+    def for_image(self, relative: str, subject: str) -> Case | None:
+        """The case of a NIfTI, or none.
+
+        Args:
+            relative: archive-relative path, one of those counted.
+            subject: of BIDS ("sub-01"), or empty.
+        """
+        own: list[int] = []
+        for name in _names_of(relative) if self.by_name else ():
+            rows = self.by_name.get(name, [])
+            if rows and self._counts[name] > 1:
+                self.ambiguous.update(rows)
+            else:
+                own += rows
+        own += self._patterned(relative)
+        own += self.by_patient.get(subject, []) if subject else []
+        return self._merge(own)
 
     def for_series(self, series_tag: str, patient_tag: str, relative: str) -> Case | None:
         """The case of a DICOM series, by keyed hashes of its UID and PatientID (see `tagged`)."""
@@ -82,7 +92,7 @@ class Cases:
 
     def names(self, relative: str) -> bool:
         """Whether a row speaks of this file by its name or path."""
-        return any(name in self.by_name for name in _names_of(relative))
+        return bool(self.by_name) and any(name in self.by_name for name in _names_of(relative))
 
     def tagged(self, key: Key) -> Cases:
         """Rows found by series and patient are then also found by the hashes of these."""

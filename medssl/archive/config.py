@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medssl.config import Config
 from medssl.volume import Modality
@@ -30,6 +30,12 @@ class IngestConfig(Config):
         default=None,
         description="Secret key; else $MEDSSL_KEY_FILE, else ~/.config/medssl/key.",
     )
+    unpack: Path | None = Field(
+        default=None,
+        description="Scratch folder: zip, tar and gzip files of the archive are unpacked into it "
+        "and read from there. Made if missing, for its owner alone: it identifies patients. Delete "
+        "it after the run, or keep it to save the unpacking next time.",
+    )
     modality: Modality | None = Field(
         default=None,
         description="Modality of NIfTI files, which do not state one; a row of cases goes first.",
@@ -53,6 +59,13 @@ class IngestConfig(Config):
     workers: int | None = Field(
         default=None, ge=1, description="Reading processes; else one a core, four at most."
     )
+    scheduler: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]+://",
+        description="Address of a Dask scheduler (tls://host:8786): its workers read the scans. "
+        "Archive and store must lie on a file system that all of them share; the secret key "
+        "travels to them.",
+    )
     max_voxels: int = Field(
         default=2**30,
         ge=1,
@@ -70,3 +83,9 @@ class IngestConfig(Config):
     time_limit_s: float = Field(
         default=900.0, gt=0, description="Time that one series may take, then its process is ended."
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> IngestConfig:
+        if self.scheduler is not None and self.workers is not None:
+            raise ValueError("workers has no effect with scheduler; leave one of them out")
+        return self

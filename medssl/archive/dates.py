@@ -30,3 +30,8 @@ def study_day(key: Key, patient_key: str, date: str) -> float:
     except ValueError:
         return math.nan
     return float(day.toordinal() - epoch_day(key, patient_key))
+
+
+def moved_day(day: float, old: tuple[Key, str], new: tuple[Key, str]) -> float:
+    """A study's day under another key; `old` and `new` are each key with the patient's under it."""
+    return day + epoch_day(*old) - epoch_day(*new)

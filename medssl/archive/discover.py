@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from medssl.archive.catalogue import Catalogue, Entry
+from medssl.archive.catalogue import PACKED_TAG, Catalogue, Entry
+from medssl.archive.cluster import ClusterPool
 from medssl.archive.find import FileKind, Found, WalkCounts, stamp_of, walk
 from medssl.archive.journal import FileRecord, Journal
 from medssl.archive.look import Archive, Looked
 from medssl.archive.pool import Failure, Pool
+from medssl.archive.reasons import Reason
+from medssl.archive.scratch import Scratch
 from medssl.progress import Progress
 
 _FILES_AT_ONCE = 64
-LookPool = Pool[Found, Looked]
+LookPool = Pool[Found, Looked] | ClusterPool[Found, Looked]
 
 
 @dataclass
@@ -27,38 +30,70 @@ class Discovery:
     catalogue: Catalogue = field(default_factory=Catalogue)
     walked: WalkCounts = field(default_factory=WalkCounts)
     num_files: int = 0
+    packed: Catalogue | None = None  # what is still to be unpacked, where it is
+
+    def add(self, entry: Entry) -> None:
+        opened = entry.reason == Reason.ARCHIVE_FILE and not entry.found.packed
+        into = self.packed if self.packed is not None and opened else self.catalogue
+        into.add(entry)
 
 
 def discover(
-    archive: Archive, journal: Journal | None, pool: Callable[[], LookPool], progress: Progress
+    archive: Archive,
+    journal: Journal | None,
+    pool: Callable[[], LookPool],
+    progress: Progress,
+    scratch: Scratch | None = None,
 ) -> Discovery:
-    """Walk the archive; `journal` is that of the store where there is one."""
-    out = Discovery()
-    progress.start("finding files", None)
+    """Walk the archive, and what is packed in it where there is a scratch folder for that.
+
+    `journal` is that of the store where there is one.
+    """
+    out = Discovery(packed=Catalogue() if scratch is not None else None)
     with pool() as lookers:
-        for found, answer in lookers.map(_new_files(archive, journal, out, progress)):
-            file_key = archive.file_key(found.relative)
-            if isinstance(answer, Failure):
-                unit_key = archive.unit_of_file(file_key)
-                answer = Looked(
-                    FileKind.REFUSED, answer.reason.value, answer.detail, unit_key=unit_key
-                )
-            record = journal.file(file_key) if journal else None
-            out.catalogue.add(_entry(file_key, found, answer, record))
-            progress.advance()
+        progress.start("finding files", None)
+        _look_at(files_of(archive, out.walked), archive, journal, out, lookers, progress)
+        progress.finish()
+        if scratch is not None and out.packed is not None:
+            progress.start("unpacking", None)
+            members = scratch.members(out.packed, out.catalogue, out.walked)
+            _look_at(members, archive, journal, out, lookers, progress)
+            out.packed.close()
+            progress.finish()
     out.catalogue.index()
-    progress.finish()
     return out
 
 
+def _look_at(
+    files: Iterator[Found],
+    archive: Archive,
+    journal: Journal | None,
+    out: Discovery,
+    lookers: LookPool,
+    progress: Progress,
+) -> None:
+    for found, answer in lookers.map(_new_files(files, archive, journal, out, progress)):
+        file_key = archive.file_key(found)
+        if isinstance(answer, Failure):
+            unit_key = archive.unit_of_file(file_key)
+            answer = Looked(FileKind.REFUSED, answer.reason.value, answer.detail, unit_key=unit_key)
+        record = journal.file(file_key) if journal else None
+        out.add(_entry(file_key, found, answer, record))
+        progress.advance()
+
+
 def _new_files(
-    archive: Archive, journal: Journal | None, out: Discovery, progress: Progress
+    files: Iterator[Found],
+    archive: Archive,
+    journal: Journal | None,
+    out: Discovery,
+    progress: Progress,
 ) -> Iterator[Sequence[Found]]:
     """Catalogues the files that an earlier run knows; the others come out to be looked at."""
     batch: list[Found] = []
-    for found in _files(archive, out.walked):
+    for found in files:
         out.num_files += 1
-        file_key = archive.file_key(found.relative)
+        file_key = archive.file_key(found)
         record = journal.file(file_key) if journal else None
         if record is None or record.stamp != found.stamp or found.size < 0:
             batch.append(found)
@@ -68,13 +103,17 @@ def _new_files(
         else:
             kind = FileKind(record.kind)
             looked = Looked(kind, record.reason, "", record.unit_key, record.tags)
-            out.catalogue.add(_entry(file_key, found, looked, record, fresh=False))
+            if record.tags == PACKED_TAG:  # whatever came of it: whether it is opened may change
+                reason = Reason.ARCHIVE_FILE.value
+                looked = Looked(FileKind.REFUSED, reason, "", record.unit_key, PACKED_TAG)
+            out.add(_entry(file_key, found, looked, record, fresh=False))
             progress.advance()
     if batch:
         yield batch
 
 
-def _files(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+def files_of(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
+    """Every file of an archive, be it a folder or a single file."""
     if archive.root.is_dir():
         yield from walk(archive.root, counts)
     else:

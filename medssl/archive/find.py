@@ -50,17 +50,37 @@ class FileKind(StrEnum):
 class Found:
     """A file, `relative` to the folder `root`; `stamp` changes when its bytes do.
 
-    Negative size: the file, or the folder, cannot be read.
+    Negative size: the file, or the folder, cannot be read. A `member` of the file `packed` has the
+    name that it would have if it were unpacked beside that, and lies in the folder `unpacked`.
     """
 
     root: str
     relative: str
     size: int
     stamp: str
+    packed: str = ""
+    member: str = ""
+    unpacked: str = ""
 
     @property
     def path(self) -> Path:
-        return Path(self.root, self.relative)
+        """Where it can be read."""
+        return Path(self.unpacked, self.member) if self.packed else Path(self.root, self.relative)
+
+    @property
+    def place(self) -> str:
+        """Where it lies in the archive, which no other file shares: `a/b.zip!/c` for a member."""
+        return f"{self.packed}!/{self.member}" if self.packed else self.relative
+
+    @property
+    def source(self) -> str:
+        """The whole path, for the linkage file alone."""
+        return str(Path(self.root, self.place))
+
+    @property
+    def beside(self) -> str:
+        """Its name among the files it lies with."""
+        return beside(self.relative, self.packed, self.member)
 
 
 @dataclass
@@ -135,15 +155,29 @@ class _Identities:
         return inserted.rowcount == 1
 
 
+def beside(relative: str, packed: str, member: str) -> str:
+    """The name of a file, or of a member, among the files it lies with.
+
+    Those are the other members; but a file that was packed by itself lies with its like.
+    """
+    alone = os.path.basename(packed).startswith(f"{member}.")
+    return f"{packed}!/{member}" if packed and not alone else relative
+
+
 def stamp_of(about: os.stat_result) -> str:
     """Size and times of change: a file put back with its old mtime still differs."""
     return f"{about.st_size}.{about.st_mtime_ns}.{about.st_ctime_ns}"
 
 
 def sniff(path: Path, size: int) -> tuple[FileKind, Reason | None]:
-    """What a file is, by its first bytes; with a reason where it is refused at once."""
+    """What a file is, by its first bytes; with a reason where it is refused at once.
+
+    A negative size is that of a file, or a folder, that could not be read.
+    """
     if size == 0:
         return FileKind.REFUSED, Reason.EMPTY_FILE
+    if size < 0:
+        return FileKind.REFUSED, Reason.UNREADABLE_FILE
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -194,9 +228,10 @@ def _sniff_gzip(path: Path, head: bytes) -> tuple[FileKind, Reason | None]:
         return FileKind.REFUSED, Reason.NIFTI_TRUNCATED if short else Reason.NIFTI_HEADER_INVALID
     if _is_pair_data(path):
         return FileKind.PAIR_DATA, None
-    if inner[257:262] == b"ustar":
-        return FileKind.REFUSED, Reason.ARCHIVE_FILE
-    return (FileKind.SIDE, None) if _is_text(inner) else (FileKind.REFUSED, Reason.UNKNOWN_FORMAT)
+    if _is_text(inner):
+        return FileKind.SIDE, None
+    is_scan = path.name.lower().endswith(".mgz")
+    return FileKind.REFUSED, Reason.FORMAT_NOT_READ if is_scan else Reason.ARCHIVE_FILE
 
 
 def _sniff_other(path: Path, head: bytes) -> tuple[FileKind, Reason | None]:

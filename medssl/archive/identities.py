@@ -35,6 +35,12 @@ class Identity:
     site: str
     instances: tuple[tuple[str, str], ...]
 
+    def is_among(self, withdrawn: frozenset[str]) -> bool:
+        """Whether the patient was withdrawn, or a file of this volume with one, by its content."""
+        if not withdrawn:
+            return False
+        return self.patient_key in withdrawn or any(k in withdrawn for k, _ in self.instances)
+
 
 def identify(key: Key, config: IngestConfig, unit: Unit, source: Source) -> Identity:
     """The keys of one volume of a unit."""

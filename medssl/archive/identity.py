@@ -41,6 +41,25 @@ class Key:
         return digest.hexdigest()[:_HEX_DIGITS]
 
 
+@dataclass(frozen=True)
+class RecordingKey(Key):
+    """A key that remembers what it hashed: what a linkage file needs for another key to take over.
+
+    `preimages` maps each hash to its fields. They identify patients.
+    """
+
+    preimages: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    def hmac(self, *fields: str) -> str:
+        digest = super().hmac(*fields)
+        self.preimages[digest] = fields
+        return digest
+
+    def forget(self, digest: str) -> None:
+        """Drop what is not needed again, so that memory does not grow with the archive."""
+        self.preimages.pop(digest, None)
+
+
 def default_key_file() -> Path:
     """Where the key is looked for when no --key-file is given."""
     return Path(os.environ.get(_ENVIRONMENT) or Path.home() / ".config" / "medssl" / "key")

@@ -10,22 +10,28 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from medssl.archive.cases import Cases
+from medssl.archive.cluster import ClusterPool
 from medssl.archive.config import IngestConfig
 from medssl.archive.discover import Discovery, discover
 from medssl.archive.find import FileKind, Found
-from medssl.archive.identity import Key, default_key_file, load_key
-from medssl.archive.journal import Journal, UnitRows
+from medssl.archive.identity import Key, RecordingKey, default_key_file, load_key
+from medssl.archive.journal import RETRY, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
 from medssl.archive.look import Archive, look
 from medssl.archive.plan import Plan, Planner
 from medssl.archive.pool import Failure, Item, Pool, Result
+from medssl.archive.preimages import add_signature, ingest_recorded
+from medssl.archive.scratch import Scratch
 from medssl.archive.summary import IngestResult, RunCounts, summarise
+from medssl.archive.unpack import Packed, Unpacked, unpack
 from medssl.archive.worker import (
     Context,
     Unit,
@@ -35,21 +41,20 @@ from medssl.archive.worker import (
 )
 from medssl.errors import ConfigError
 from medssl.progress import SILENT, Progress
-from medssl.report.quality import write_quality
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
 _COMMIT_UNITS = 2000
 _COMMIT_EVERY_S = 10.0
-_RETRY = "retry"  # the signature of a unit whose reading broke down: the next run tries again
+_SLOWEST_UNPACKING = 2**20  # packed bytes a second: xz on a slow core, or a slow network disk
 
 
 def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     """Take an archive into a store, or what is new of it; write `quality.html` if that changed.
 
     Raises:
-        ConfigError: the archive is missing or holds no scan, a path is where it must not be, or
-            the cases file has faults.
+        ConfigError: the archive is missing or holds no scan, a path is where it must not be, the
+            scratch folder cannot be had, or the cases file has faults.
         KeyFileError: there is no usable key.
         StoreError: the store is of another key or version, or in use.
         CodecError: a decoder is not installed.
@@ -58,29 +63,42 @@ def ingest(config: IngestConfig, progress: Progress = SILENT) -> IngestResult:
     began = time.monotonic()
     key = load_key(config.key_file or default_key_file())
     _check_places(config)
+    if config.scheduler is not None:  # the workers stand in folders of their own
+        places = {"archive": config.archive.absolute(), "store": config.store.absolute()}
+        if config.unpack is not None:
+            places["unpack"] = config.unpack.absolute()
+        config = config.model_copy(update=places)
     cases = _cases(config).tagged(key)
     journal: Journal | None = None
     finished = False
+    held = ExitStack()
     if _holds_something(config.store):
         create_store(config.store, key.key_id, _policy(config))
         journal = Journal(config.store)
     try:
         archive = Archive(config.archive, key)
-        found = discover(archive, journal, partial(_pool, config, partial(look, archive)), progress)
+        scratch = _scratch(config, archive)
+        if scratch is not None:
+            held.enter_context(scratch)
+        lookers = partial(_pool, config, partial(look, archive))
+        found = discover(archive, journal, lookers, progress, scratch)
         _check_scans(config, found)
         if journal is None:
             create_store(config.store, key.key_id, _policy(config))
             journal = Journal(config.store)
         counts = _Run(config, key, cases, journal, found, progress).run()
+        journal.compact()
         finished = True
-        write_quality(config.store, counts.seen(), progress)
+        _write_quality(config.store, counts, progress)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
     finally:
+        held.close()
         if journal is not None:
-            journal.close(finished)
+            # A lost worker of a cluster may leave half a file.
+            journal.close(finished and config.scheduler is None)
     return summarise(config.store, counts, cases, time.monotonic() - began)
 
 
@@ -90,6 +108,12 @@ def _cases(config: IngestConfig) -> Cases:
     from medssl.archive.cases_table import read_cases  # loads pandas
 
     return read_cases(config.cases)
+
+
+def _write_quality(store: Path, counts: RunCounts, progress: Progress) -> None:
+    from medssl.report.quality import write_quality  # loads pandas
+
+    write_quality(store, counts.seen(), progress)
 
 
 def num_workers(config: IngestConfig) -> int:
@@ -114,7 +138,11 @@ class _Run:
     committed_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> RunCounts:
-        self.linkage = Linkage(self.config.linkage) if self.config.linkage else None
+        plan: Plan | None = None
+        if self.config.linkage is not None:
+            place = os.path.realpath(self.config.archive)
+            self.linkage = Linkage(self.config.linkage, place)
+            self.key = RecordingKey(self.key.secret)
         try:
             planner = Planner(
                 self.config, self.key, self.cases, self.journal, self.linkage, self._label_maps
@@ -135,12 +163,16 @@ class _Run:
         finally:
             if self.linkage is not None:
                 self.linkage.close()
+            if plan is not None:
+                plan.close()
             self.found.catalogue.close()
 
     def _read(self, planner: Planner, plan: Plan) -> None:
         self.progress.start("reading scans", plan.num_units)
-        context = Context(self.config.store, self.key, self.config)
-        with _pool(self.config, partial(ingest_unit, context)) as pool:
+        withdrawn = self.journal.withdrawn()
+        context = Context(self.config.store, Key(self.key.secret), self.config, withdrawn)
+        read = ingest_unit if self.linkage is None else ingest_recorded
+        with _pool(self.config, partial(read, context)) as pool:
             for unit, answer in pool.map(self._batches(planner, plan)):
                 self._keep(answer if isinstance(answer, UnitResult) else self._broken(unit, answer))
                 self.progress.advance()
@@ -149,20 +181,21 @@ class _Run:
     def _batches(self, planner: Planner, plan: Plan) -> Iterator[Sequence[Unit]]:
         for unit in planner.dicom_units(self.found.catalogue):
             yield [unit]
-        units = plan.nifti_units
-        at_once = max(1, min(_NIFTI_AT_ONCE, len(units) // (2 * num_workers(self.config))))
-        for start in range(0, len(units), at_once):
-            yield units[start : start + at_once]
+        num_units = len(plan.nifti_units)
+        at_once = max(1, min(_NIFTI_AT_ONCE, num_units // (2 * num_workers(self.config))))
+        yield from _in_batches(plan.nifti_units, at_once)
 
-    def _label_maps(self, files: list[Found]) -> dict[str, bool]:
+    def _label_maps(self, files: Iterator[Found]) -> Iterator[tuple[Found, bool]]:
         judge = partial(is_label_map, self.config.max_voxels)
-        batches = (files[at : at + _NIFTI_AT_ONCE] for at in range(0, len(files), _NIFTI_AT_ONCE))
         with _pool(self.config, judge) as pool:
-            return {found.relative: answer is True for found, answer in pool.map(batches)}
+            for found, answer in pool.map(_in_batches(files, _NIFTI_AT_ONCE)):
+                yield found, answer is True
 
     def _keep(self, result: UnitResult) -> None:
+        if isinstance(self.key, RecordingKey):
+            add_signature(result, self.key)
         if result.failed:
-            result.store.signature = _RETRY
+            result.store.signature = RETRY
         self.masked_voxels += result.masked_voxels
         self.waiting.append(result.store)
         self.links += result.linkage
@@ -179,7 +212,7 @@ class _Run:
 
     def _broken(self, unit: Unit, failure: Failure) -> UnitResult:
         """The rows of a unit whose reading broke down."""
-        result = UnitResult(UnitRows(unit.unit_key, _RETRY), failed=True)
+        result = UnitResult(UnitRows(unit.unit_key, RETRY), failed=True)
         source_key = self.key.hmac("source", unit.source_key, "")
         code = failure.reason.value
         result.store.rows["rejected"].append(
@@ -191,7 +224,7 @@ class _Run:
                 "n_files": len(unit.files),
             }
         )
-        source = str(unit.files[0].path)
+        source = unit.files[0].source
         result.linkage.append(
             LinkageRow(
                 unit.unit_key,
@@ -227,13 +260,43 @@ class _Run:
         )
 
 
-def _pool(config: IngestConfig, function: Callable[[Item], Result]) -> Pool[Item, Result]:
+def _in_batches(items: Iterable[Item], at_once: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, at_once)):
+        yield batch
+
+
+def _pool(
+    config: IngestConfig, function: Callable[[Item], Result]
+) -> Pool[Item, Result] | ClusterPool[Item, Result]:
+    if config.scheduler is not None:
+        store = next(p for p in (config.store, *config.store.parents) if p.exists())
+        return ClusterPool(
+            function,
+            config.scheduler,
+            [config.archive, store, *([config.unpack] if config.unpack else [])],
+            int(config.max_memory_gb * 2**30),
+            config.time_limit_s,
+        )
     return Pool(
         function,
         num_workers(config),
         int(config.max_memory_gb * 2**30),
         config.time_limit_s,
     )
+
+
+def _scratch(config: IngestConfig, archive: Archive) -> Scratch | None:
+    """The folder for packed files, where they are to be opened."""
+    if config.unpack is None:
+        return None
+
+    def pool(largest_bytes: int) -> Pool[Packed, Unpacked]:
+        limit_s = config.time_limit_s + largest_bytes / _SLOWEST_UNPACKING
+        memory = int(config.max_memory_gb * 2**30)
+        return Pool(unpack, num_workers(config), memory, limit_s)
+
+    return Scratch(config.unpack, archive, pool)
 
 
 def _policy(config: IngestConfig) -> dict[str, object]:
@@ -250,6 +313,12 @@ def _check_places(config: IngestConfig) -> None:
             f"the store {config.store} and the archive lie one inside the other; choose another "
             "--out"
         )
+    scratch = config.unpack.resolve() if config.unpack else None
+    for place, what in ((archive, "archive"), (store, "store")):
+        if scratch is not None and (_within(scratch, place) or _within(place, scratch)):
+            raise ConfigError(
+                f"{config.unpack} and the {what} lie one inside the other; choose another --unpack"
+            )
     key_file = config.key_file or default_key_file()
     for path, what in ((config.linkage, "linkage file"), (key_file, "key file")):
         if path is not None and _within(path.resolve(), store):

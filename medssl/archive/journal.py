@@ -5,6 +5,8 @@ is read together: a DICOM series, or a NIfTI with its mask. Rows go to the store
 files; a part counts from the moment that one transaction here names it together with its units, so
 a run that is killed leaves at most files that nobody names, which the next run takes away. Rows
 that must go are taken out of their part before anything replaces them: nothing is there twice.
+
+Of patients it holds which units are theirs, and the keys of those who were withdrawn.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medssl.errors import StoreError
+from medssl.store.parts import merged, rows_without, write_tables
 from medssl.store.writer import volume_path, write_part
 
 KINDS = {
@@ -33,11 +38,21 @@ CREATE TABLE IF NOT EXISTS files (
     file_key TEXT PRIMARY KEY, stamp TEXT, kind TEXT, reason TEXT, unit_key TEXT, tags TEXT);
 CREATE INDEX IF NOT EXISTS files_by_unit ON files (unit_key);
 CREATE TABLE IF NOT EXISTS units (unit_key TEXT PRIMARY KEY, signature TEXT, part TEXT);
+CREATE INDEX IF NOT EXISTS units_by_part ON units (part);
 CREATE TABLE IF NOT EXISTS outputs (id TEXT, unit_key TEXT, PRIMARY KEY (id, unit_key));
 CREATE INDEX IF NOT EXISTS outputs_by_unit ON outputs (unit_key);
+CREATE TABLE IF NOT EXISTS patients (
+    patient_key TEXT, unit_key TEXT, PRIMARY KEY (patient_key, unit_key));
+CREATE INDEX IF NOT EXISTS patients_by_unit ON patients (unit_key);
+CREATE TABLE IF NOT EXISTS withdrawn (key TEXT PRIMARY KEY, kind TEXT);
 CREATE TABLE IF NOT EXISTS parts (part TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT);
 """
+
+RETRY = "retry"  # the signature of a unit whose reading broke down: the next run tries again
+_MANY_PARTS = 32  # small ones; more are merged
+_SMALL_BYTES = 32 << 20
+_MERGED_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -54,10 +69,11 @@ class FileRecord:
 
 @dataclass
 class UnitRows:
-    """The rows that a unit gives to the store, by the folder that they go to."""
+    """The rows that a unit gives to the store, by the folder that they go to, and its patients."""
 
     unit_key: str
     signature: str
+    patients: set[str] = field(default_factory=set)
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
     def ids(self) -> set[str]:
@@ -144,7 +160,7 @@ class Journal:
         with self._transaction():
             for unit in unit_keys:
                 self._db.execute("DELETE FROM outputs WHERE unit_key = ?", (unit,))
-                self._db.execute("DELETE FROM units WHERE unit_key = ?", (unit,))
+                self._forget(unit)
         for ids in going.values():
             for uid in ids:
                 if not self._db.execute("SELECT 1 FROM outputs WHERE id = ?", (uid,)).fetchone():
@@ -156,8 +172,7 @@ class Journal:
         if not units:
             return
         self._take_over({i for unit in units for i in unit.ids()}, {u.unit_key for u in units})
-        (last,) = self._db.execute("SELECT MAX(part) FROM parts").fetchone()
-        part = f"part-{int(last.removeprefix('part-')) + 1 if last else 1:08d}"
+        part = self._next_part()
         for kind in KINDS:
             rows = [row for unit in units for row in unit.rows.get(kind, [])]
             if rows:
@@ -173,6 +188,104 @@ class Journal:
                     "INSERT OR REPLACE INTO outputs VALUES (?, ?)",
                     ((i, unit.unit_key) for i in unit.ids()),
                 )
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO patients VALUES (?, ?)",
+                    ((patient, unit.unit_key) for patient in unit.patients),
+                )
+
+    def compact(self) -> int:
+        """Where small parts have become many, make few of them; how many are no longer there."""
+        sizes = {row[0]: self._size(row[0]) for row in self._db.execute("SELECT part FROM parts")}
+        small = sorted(part for part, size in sizes.items() if size < _SMALL_BYTES)
+        if len(small) <= _MANY_PARTS:
+            return 0
+        groups: list[list[str]] = [[]]
+        for part in small:
+            if groups[-1] and sum(sizes[p] for p in groups[-1]) + sizes[part] > _MERGED_BYTES:
+                groups.append([])
+            groups[-1].append(part)
+        groups = [group for group in groups if len(group) > 1]
+        for group in groups:
+            self._merge(group)
+        return sum(len(group) - 1 for group in groups)
+
+    # --- patients -------------------------------------------------------------------------------
+
+    def withdrawn(self) -> frozenset[str]:
+        """Keys of patients, and of source instances of theirs, that are not to be taken again."""
+        return frozenset(row[0] for row in self._db.execute("SELECT key FROM withdrawn"))
+
+    def is_withdrawn(self, patient_key: str) -> bool:
+        query = "SELECT 1 FROM withdrawn WHERE key = ? AND kind = 'patient'"
+        return self._db.execute(query, (patient_key,)).fetchone() is not None
+
+    def units_of_patient(
+        self, patient_key: str, volume_uids: Iterable[str], patient_tags: Iterable[str]
+    ) -> set[str]:
+        """All units that hold something of a patient.
+
+        Args:
+            volume_uids: of the patient.
+            patient_tags: keyed hashes of the PatientID, to which those of the units' own files are
+                added: they tell whose series a process died at. Other sites may have them too, so
+                units that are known to be another patient's are left out.
+        """
+        query = "SELECT unit_key FROM patients WHERE patient_key = ?"
+        units = {row[0] for row in self._db.execute(query, (patient_key,))}
+        for uid in volume_uids:
+            query = "SELECT unit_key FROM outputs WHERE id = ?"
+            units.update(row[0] for row in self._db.execute(query, (uid,)))
+        series_tags, tags = set(), set(patient_tags)
+        for unit in units:
+            query = "SELECT tags FROM files WHERE unit_key = ? AND kind = 'dicom'"
+            for (text,) in self._db.execute(query, (unit,)):
+                series, patient, *_ = f"{text}  ".split(" ")
+                series_tags.add(series)
+                tags.add(patient)
+        tagged: set[str] = set()
+        for tag in tags - {""}:
+            query = "SELECT unit_key FROM files WHERE kind = 'dicom' AND tags || ' ' LIKE ?"
+            tagged.update(row[0] for row in self._db.execute(query, (f"% {tag} %",)))
+        query = "SELECT 1 FROM patients WHERE unit_key = ? AND patient_key != ?"
+        others = {u for u in tagged if self._db.execute(query, (u, patient_key)).fetchone()}
+        for tag in series_tags - {""}:  # damaged files whose bytes name the series
+            query = "SELECT unit_key FROM files WHERE kind != 'dicom' AND tags || ' ' LIKE ?"
+            units.update(row[0] for row in self._db.execute(query, (f"{tag} %",)))
+        return units | (tagged - others)
+
+    def withdraw(
+        self, patient_key: str, instance_keys: Iterable[str], unit_keys: Sequence[str]
+    ) -> None:
+        """Erase units with their voxels, rows and files, and remember not to take them again.
+
+        Once the first transaction is through, opening the journal finishes what was cut short.
+        """
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self._transaction():
+            kinds = [(patient_key, "patient"), *((k, "instance") for k in instance_keys)]
+            self._db.executemany("INSERT OR IGNORE INTO withdrawn VALUES (?, ?)", kinds)
+            for unit in unit_keys:
+                self._db.execute("DELETE FROM files WHERE unit_key = ?", (unit,))
+                self._db.execute("UPDATE units SET signature = '' WHERE unit_key = ?", (unit,))
+        self.drop(unit_keys)
+
+    # --- whole tables, for a new journal of the same store --------------------------------------
+
+    def table(self, name: str) -> Iterator[tuple[str, ...]]:
+        """The rows of a table, in the order of its first column."""
+        yield from self._db.execute(f"SELECT * FROM {name} ORDER BY 1")
+
+    def fill(self, name: str, rows: Iterable[tuple[str, ...]]) -> None:
+        """Add rows to a table in one transaction."""
+        with self._transaction():
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                self._db.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", row)
+
+    def files_of_unit(self, unit_key: str) -> list[tuple[str, str]]:
+        """(file_key, stamp) of each file of a unit, in the order of file_key."""
+        query = "SELECT file_key, stamp FROM files WHERE unit_key = ? ORDER BY file_key"
+        return self._db.execute(query, (unit_key,)).fetchall()
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -206,7 +319,33 @@ class Journal:
             self._db.executemany("DELETE FROM outputs WHERE id = ? AND unit_key = ?", owners)
             for _, unit in owners:
                 if not self._ids_of(unit):
-                    self._db.execute("DELETE FROM units WHERE unit_key = ?", (unit,))
+                    self._forget(unit)
+
+    def _forget(self, unit_key: str) -> None:
+        for table in ("units", "patients"):
+            self._db.execute(f"DELETE FROM {table} WHERE unit_key = ?", (unit_key,))
+
+    def _next_part(self) -> str:
+        (last,) = self._db.execute("SELECT MAX(part) FROM parts").fetchone()
+        return f"part-{int(last.removeprefix('part-')) + 1 if last else 1:08d}"
+
+    def _size(self, part: str) -> int:
+        paths = (self.root / kind / f"{part}.parquet" for kind in KINDS)
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
+    def _merge(self, group: list[str]) -> None:
+        part = self._next_part()
+        for kind in KINDS:
+            if any((self.root / kind / f"{old}.parquet").is_file() for old in group):
+                write_tables(self.root, kind, part, merged(self.root, kind, group), replaces=group)
+        with self._transaction():
+            self._db.execute("INSERT INTO parts VALUES (?)", (part,))
+            for old in group:
+                self._db.execute("UPDATE units SET part = ? WHERE part = ?", (part, old))
+                self._db.execute("DELETE FROM parts WHERE part = ?", (old,))
+        for kind in KINDS:
+            for old in group:
+                (self.root / kind / f"{old}.parquet").unlink(missing_ok=True)
 
     def _ids_of(self, unit_key: str) -> set[str]:
         rows = self._db.execute("SELECT id FROM outputs WHERE unit_key = ?", (unit_key,))
@@ -217,12 +356,11 @@ class Journal:
             path = self.root / kind / f"{part}.parquet"
             if not path.is_file():
                 continue
-            rows: list[Mapping[str, Any]] = pq.read_table(path).to_pylist()
-            kept = [row for row in rows if row[KINDS[kind]] not in without]
-            if not kept:
-                path.unlink()
-            elif len(kept) < len(rows):
-                write_part(self.root, kind, part, kept)
+            column, ids = KINDS[kind], pa.array(sorted(without), pa.string())
+            there = pq.read_table(path, columns=[column])[column]
+            if pc.any(pc.is_in(there, value_set=ids)).as_py():
+                kept = rows_without(self.root, kind, part, column, ids)
+                write_tables(self.root, kind, part, kept)
 
     def _set_state(self, name: str, value: str) -> None:
         with self._transaction():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from medssl.archive.identities import Identity
@@ -32,12 +31,12 @@ def mask_row(mask: Mask, path: str, corrections: Sequence[Reason], of: Identity)
 
 
 def mask_link(
-    unit_key: str, source: Path, source_key: str, corrections: Sequence[Reason], of: Identity
+    unit_key: str, source: str, source_key: str, corrections: Sequence[Reason], of: Identity
 ) -> LinkageRow:
     """The linkage row of a file that became a mask, or a part of one."""
     return LinkageRow(
         unit_key=unit_key,
-        source=str(source),
+        source=source,
         patient_key=of.patient_key,
         volume_uid=of.volume_uid,
         source_key=source_key,
@@ -57,12 +56,12 @@ def refusal_row(refusal: Refusal, source_key: str) -> dict[str, Any]:
     }
 
 
-def refusal_link(unit_key: str, refusal: Refusal, label: Identity) -> LinkageRow:
+def refusal_link(unit_key: str, source: str, refusal: Refusal, label: Identity) -> LinkageRow:
     """Its linkage row; `part` lists the names of its structures where none of them was mapped."""
     header = refusal.label
     return LinkageRow(
         unit_key=unit_key,
-        source=str(header.path),
+        source=source,
         patient_id=header.patient[0],
         issuer=header.patient[1],
         study_uid=header.study,

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from medssl.archive.cases import patient_tag, series_tag
-from medssl.archive.catalogue import LABEL_TAG
+from medssl.archive.catalogue import LABEL_TAG, PACKED_TAG
 from medssl.archive.find import FileKind, Found, sniff
 from medssl.archive.identity import Key
-from medssl.archive.lost import tags_in_bytes
 from medssl.archive.reasons import Reason
+from medssl.archive.uids_in_bytes import tags_in_bytes
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,18 @@ class Archive:
         """The folder's one true path, so that two archives never share a key."""
         return os.path.realpath(self.root)
 
-    def file_key(self, relative: str) -> str:
-        return self.key.hmac("file", self.place, relative)
+    def file_key(self, found: Found) -> str:
+        """Of a file; of the member of a packed file, wherever that is unpacked."""
+        if found.packed:
+            return self.key.hmac("file", self.place, found.packed, found.member)
+        return self.key.hmac("file", self.place, found.relative)
 
     def unit_of_file(self, file_key: str) -> str:
         """The unit of a file that is read by itself."""
         return self.key.hmac("unit of file", file_key)
+
+    def unit_alone(self, found: Found) -> str:
+        return self.unit_of_file(self.file_key(found))
 
     def unit_of_series(self, patient: str, series: str) -> str:
         """The unit of a series and of the labels drawn on it, which may be of another study."""
@@ -61,26 +67,29 @@ class Looked:
 
 def look(archive: Archive, found: Found) -> Looked:
     """Sniff a file, and read its header where it is DICOM."""
-    alone = archive.unit_of_file(archive.file_key(found.relative))
-    if found.size < 0:
-        return Looked(FileKind.REFUSED, Reason.UNREADABLE_FILE.value, unit_key=alone)
-    kind, reason = sniff(found.path, found.size)
+    path = found.path
+    kind, reason = sniff(path, found.size)
     if kind is not FileKind.DICOM:
-        unknown = reason is Reason.UNKNOWN_FORMAT
-        tags = tags_in_bytes(archive.key, found.path) if unknown else ""
+        tags = ""
+        if reason is Reason.UNKNOWN_FORMAT:
+            tags = tags_in_bytes(archive.key, path)
+        elif reason is Reason.ARCHIVE_FILE and not found.packed:
+            tags = PACKED_TAG
+        alone = archive.unit_alone(found)
         return Looked(kind, reason.value if reason else "", unit_key=alone, tags=tags)
     from medssl.archive.dicom import Unreadable, read_header
 
     try:
-        header = read_header(found.path)
+        header = read_header(path)
     except Unreadable as fault:
         kind = FileKind.SIDE if fault.reason is Reason.DICOMDIR else FileKind.REFUSED
-        tags = tags_in_bytes(archive.key, found.path)
+        tags = tags_in_bytes(archive.key, path)
+        alone = archive.unit_alone(found)
         return Looked(kind, fault.reason.value, fault.detail, unit_key=alone, tags=tags)
     key, patient, series = archive.key, header.patient[0], header.series
     if header.label is not None:  # it goes where the one series goes that it was drawn on
         series = header.label.series[0] if len(header.label.series) == 1 else ""
-    unit_key = archive.unit_of_series(patient, series) if series else alone
+    unit_key = archive.unit_of_series(patient, series) if series else archive.unit_alone(found)
     tags = f"{series_tag(key, series)} {patient_tag(key, patient)}"
     if header.label is not None:
         tags += f" {LABEL_TAG}"

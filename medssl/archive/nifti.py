@@ -102,7 +102,9 @@ def load_nifti(path: Path, max_voxels: int = 2**30) -> NiftiFile:
     wanted = offset + int(np.prod(shape)) * dtype.itemsize
     content, overlong = _content(data, wanted)
     if single and content[size] and (offset > size + 4 or overlong):
-        _check_extensions(content[size + 4 : offset], "big" if header.endianness == ">" else "little")
+        _check_extensions(
+            content[size + 4 : offset], "big" if header.endianness == ">" else "little"
+        )
     raw = np.frombuffer(content, dtype=dtype, count=int(np.prod(shape)), offset=offset)
     notes = [*corrections, *scale_note, *([Reason.NIFTI_TRAILING_BYTES] if overlong else [])]
     voxels = raw.reshape(shape, order="F")

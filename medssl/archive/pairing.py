@@ -1,272 +1,300 @@
 """Which NIfTI files are labels, and of which images: by the names that data sets use.
 
-Known without configuration: images/ beside labels/ (Decathlon and nnU-Net add Tr, Ts; nnU-Net adds
-_0000 for a channel), masks beside their images (case_mask, seg_case, case_T1w and case_label,
-CT_image and CT_mask), a folder a case (image.nii, mask.nii), and label maps of any name that
-extends the name of an image and whose voxels look like labels.
+A label is in the place of its image (see `names`), or elsewhere under a name with a number in it.
+A file of any other name that extends the name of an image (case1, case1_DLMUSE) is a label map
+where its voxels look like labels. Names are kept in a private SQLite database without a name on
+disk, so that memory stays flat for millions of files.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from medssl.archive.find import stem_of
+from medssl.archive.names import Name, distant_key, parse_name
 from medssl.archive.reasons import Reason
 
-_LABEL_WORDS = [
-    "label",
-    "labels",
-    "labelmap",
-    "mask",
-    "masks",
-    "msk",
-    "seg",
-    "segs",
-    "segmentation",
-    "segmentations",
-    "dseg",
-    "annotation",
-    "annotations",
-    "groundtruth",
-    "gt",
-    "roi",
-    "rois",
-    "contour",
-    "contours",
-]
-_IMAGE_WORDS = [
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "imaging",
-    "volume",
-    "volumes",
-    "vol",
-    "vols",
-    "scan",
-    "scans",
-    "orig",
-]
-_SPLIT_ENDS = "(?P<end>tr|ts|va|_?train|_?test|_?val)?"
-_LABEL_FOLDER = re.compile(rf"({'|'.join(_LABEL_WORDS)}){_SPLIT_ENDS}", re.IGNORECASE)
-_IMAGE_FOLDER = re.compile(rf"({'|'.join(_IMAGE_WORDS)}){_SPLIT_ENDS}", re.IGNORECASE)
-_WORD_BREAK = re.compile(r"[_.\- ]+")
-_BIDS_LABEL_ENTITY = re.compile(r"_(label|desc|space|res|hemi)-[A-Za-z0-9]+")
-_CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA cache_size = -16384;
+CREATE TABLE names (
+    id INTEGER PRIMARY KEY, relative BLOB, scope BLOB, stem BLOB, parent BLOB,
+    is_label INTEGER, role_folder INTEGER, is_map INTEGER DEFAULT 0);
+CREATE TABLE owners (id INTEGER PRIMARY KEY, owner INTEGER);
+CREATE TABLE maps (relative BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE keys (key BLOB, scope BLOB, image INTEGER, exact INTEGER, channel TEXT);
+CREATE TABLE claims (label INTEGER, image INTEGER, how TEXT);
+CREATE TABLE paired (image INTEGER PRIMARY KEY, label INTEGER);
+CREATE TABLE unpaired (label INTEGER PRIMARY KEY, reason TEXT);
+CREATE TABLE labelled_scopes (scope BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE labelled_parents (parent BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
+_IMAGE = "NOT is_label AND NOT is_map"
+_SEPARATORS = b"_.- "
+_WITHOUT, _AMBIGUOUS = Reason.LABEL_WITHOUT_IMAGE, Reason.LABEL_AMBIGUOUS
+_Claim = tuple[int, int | None, str]  # label, image or none, "near", "distant" or why none
 
 
-@dataclass(frozen=True)
-class Name:
-    """What the relative path of a NIfTI file says.
+class Pairing:
+    """All NIfTI names of an archive: `add` each once, `index`, `pair`, then read the outcome."""
 
-    scope: the folder, with an images/ or labels/ folder of it taken out; `role_folder` tells
-    whether there was one. case: the stem without the words for image and label.
-    """
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(_SCHEMA)
+        self._db.execute("BEGIN")
 
-    relative: str
-    scope: str
-    case: str
-    stem: str
-    is_label: bool
-    role_folder: bool
-
-
-@dataclass
-class Pairs:
-    """The outcome: the images, each with its mask or none, and what found no partner."""
-
-    images: dict[str, str | None] = field(default_factory=dict)
-    unpaired_labels: dict[str, Reason] = field(default_factory=dict)
-    unlabelled_images: set[str] = field(default_factory=set)
-
-
-def extended_names(relatives: Iterable[str]) -> dict[str, str]:
-    """Files that no word calls a label and whose stem extends another's, with that other file.
-
-    Whether they are label maps their voxels must tell (case1 and case1_DLMUSE; but also case1 and
-    case1_brain).
-    """
-    return _derived([n for n in map(parse_name, sorted(relatives)) if not n.is_label])
-
-
-def pair_labels(relatives: Iterable[str], label_maps: Collection[str] = ()) -> Pairs:
-    """Sort NIfTI files into images and labels, and give each image its label.
-
-    Args:
-        relatives: archive-relative paths.
-        label_maps: those of `extended_names` whose voxels are labels.
-    """
-    names = [parse_name(r) for r in sorted(relatives)]
-    images = [n for n in names if not n.is_label]
-    labels = [n for n in names if n.is_label]
-    masks = {r: owner for r, owner in _derived(images).items() if r in label_maps}
-    images = [n for n in images if n.relative not in masks]
-    pairs = Pairs(images={n.relative: None for n in images})
-    claims: dict[str, list[str]] = defaultdict(list)
-    for mask, owner in masks.items():
-        claims[owner].append(mask)
-    lookup = _Lookup(images)
-    distant = []
-    for label in labels:
-        partners, reason = lookup.partners(label)
-        if reason is Reason.LABEL_WITHOUT_IMAGE:
-            distant.append(label)
-        elif reason is not None:
-            pairs.unpaired_labels[label.relative] = reason
-        for partner in partners:
-            claims[partner].append(label.relative)
-    near = frozenset(claims)
-    for label in distant:
-        partner_or_none = lookup.distant_partner(label)
-        if partner_or_none is None or partner_or_none in near:
-            pairs.unpaired_labels[label.relative] = Reason.LABEL_WITHOUT_IMAGE
-        else:
-            claims[partner_or_none].append(label.relative)
-    for image, claimants in claims.items():
-        if image in masks:  # a label map of a label map
-            pairs.unpaired_labels.update(dict.fromkeys(claimants, Reason.LABEL_WITHOUT_IMAGE))
-        elif len(claimants) == 1:
-            pairs.images[image] = claimants[0]
-        else:
-            pairs.unpaired_labels.update(dict.fromkeys(claimants, Reason.LABEL_AMBIGUOUS))
-    _release_partly_claimed(pairs)
-    pairs.unlabelled_images = _unlabelled(images, pairs.images)
-    return pairs
-
-
-def parse_name(relative: str) -> Name:
-    """Read role, scope and case from a path."""
-    path = PurePosixPath(relative)
-    folders = list(path.parts[:-1])
-    stem = stem_of(path.name)
-    role: bool | None = None
-    for at in range(len(folders) - 1, -1, -1):
-        for pattern, is_label in ((_LABEL_FOLDER, True), (_IMAGE_FOLDER, False)):
-            found = pattern.fullmatch(folders[at])
-            if found and role is None:
-                role = is_label
-                folders[at] = f"*{(found['end'] or '').lower().lstrip('_')}"
-    words = [w.lower() for w in _WORD_BREAK.split(stem)]
-    by_name = words[-1] in _LABEL_WORDS or words[0] in _LABEL_WORDS
-    is_label = bool(role) or (role is None and by_name)
-    case = _strip(stem, _LABEL_WORDS if is_label else _IMAGE_WORDS)
-    return Name(relative, "/".join(folders), case, stem, is_label, role is not None)
-
-
-class _Lookup:
-    """Images by their names, to answer which of them a label is for."""
-
-    def __init__(self, images: list[Name]) -> None:
-        self.by_scope: dict[str, list[Name]] = defaultdict(list)
-        self.by_key: dict[tuple[str, str], list[Name]] = defaultdict(list)
-        self.anywhere: dict[str, list[Name]] = defaultdict(list)
-        for image in images:
-            self.by_scope[image.scope].append(image)
-            for key in _keys(image):
-                self.by_key[image.scope, key].append(image)
-                self.anywhere[key].append(image)
-            if image.stem.startswith("sub-") and "_" in image.stem:
-                self.anywhere[image.stem.rsplit("_", 1)[0]].append(image)
-
-    def partners(self, label: Name) -> tuple[list[str], Reason | None]:
-        """The images of a label in its own place; or none, and why."""
-        for key in dict.fromkeys((label.stem, label.case)):
-            there = self.by_key.get((label.scope, key), [])
-            if there:
-                return self._one_or_channels(there, key)
-        scope = self.by_scope.get(label.scope, [])
-        if not label.case:
-            if len(scope) == 1:
-                return [scope[0].relative], None
-            return [], Reason.LABEL_AMBIGUOUS if scope else Reason.LABEL_WITHOUT_IMAGE
-        longer = [n for n in scope if re.match(re.escape(label.case) + r"[_.\- ]", n.stem)]
-        if longer and not label.role_folder:
-            return [n.relative for n in longer], None
-        return [], Reason.LABEL_WITHOUT_IMAGE
-
-    def distant_partner(self, label: Name) -> str | None:
-        """The one image in another folder whose name, one with a number in it, is the label's."""
-        case = _BIDS_LABEL_ENTITY.sub("", label.case)
-        elsewhere = self.anywhere.get(case, [])
-        if len(elsewhere) != 1 or not re.search(r"\d\d", case):
-            return None
-        image = elsewhere[0]
-        # labelsTr/x is not for imagesTs/x, nor a/labels/x for b/images/x.
-        apart = label.role_folder and image.role_folder
-        return None if apart else image.relative
-
-    @staticmethod
-    def _one_or_channels(there: list[Name], key: str) -> tuple[list[str], Reason | None]:
-        exact = [n for n in there if key in (n.stem, n.case)]
-        chosen = exact or there
-        channels = {m["channel"] for n in chosen if (m := _CHANNEL.match(n.stem))}
-        if len(chosen) > 1 and len(channels) != len(chosen):
-            return [], Reason.LABEL_AMBIGUOUS
-        return [n.relative for n in chosen], None
-
-
-def _keys(image: Name) -> list[str]:
-    keys = [image.stem, image.case]
-    for key in list(keys):
-        channel = _CHANNEL.match(key)
-        if channel:
-            keys.append(channel["case"])
-    return list(dict.fromkeys(keys))
-
-
-def _strip(stem: str, words: list[str]) -> str:
-    """The stem without one leading or trailing word of `words`."""
-    pattern = "|".join(words)
-    end = re.fullmatch(rf"(?P<rest>.*?)[_.\- ]*(?<![A-Za-z0-9])({pattern})", stem, re.IGNORECASE)
-    if end:
-        return end["rest"]
-    start = re.fullmatch(rf"({pattern})(?![A-Za-z0-9])[_.\- ]*(?P<rest>.*)", stem, re.IGNORECASE)
-    return start["rest"] if start else stem
-
-
-def _derived(images: list[Name]) -> dict[str, str]:
-    """Files whose stem extends that of exactly one other file: the longest such one."""
-    by_stem: dict[str, list[Name]] = defaultdict(list)
-    for image in images:
-        by_stem[image.stem].append(image)
-    owners = {}
-    for image in images:
-        for cut in sorted((m.start() for m in re.finditer(r"[_.\- ]", image.stem)), reverse=True):
-            there = by_stem.get(image.stem[:cut], [])
-            near = [n for n in there if n.scope == image.scope] or there
-            if len(near) == 1:
-                owners[image.relative] = near[0].relative
-                break
-    return owners
-
-
-def _release_partly_claimed(pairs: Pairs) -> None:
-    """A label that was refused for one image is not used for another."""
-    refused = {r for r, why in pairs.unpaired_labels.items() if why is Reason.LABEL_AMBIGUOUS}
-    for image, label in pairs.images.items():
-        if label in refused:
-            pairs.images[image] = None
-
-
-def _unlabelled(images: list[Name], paired: Mapping[str, str | None]) -> set[str]:
-    """Images without a label where others of the same folder, or folders like it, have one."""
-    labelled_scopes = {n.scope for n in images if paired[n.relative] is not None}
-    siblings = {
-        str(PurePosixPath(n.scope).parent)
-        for n in images
-        if paired[n.relative] is not None and not n.role_folder and n.scope
-    }
-    return {
-        n.relative
-        for n in images
-        if paired[n.relative] is None
-        and (
-            n.scope in labelled_scopes
-            or (not n.role_folder and n.scope and str(PurePosixPath(n.scope).parent) in siblings)
+    def add(self, relatives: Iterable[str]) -> None:
+        """Take in archive-relative paths, no path twice."""
+        self._db.executemany(
+            "INSERT INTO names (relative, scope, stem, parent, is_label, role_folder) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            map(_row, relatives),
         )
-    }
+
+    def index(self) -> None:
+        """To be called once, after the last `add`."""
+        self._db.execute("CREATE INDEX by_relative ON names (relative)")
+        self._db.execute("CREATE INDEX by_stem ON names (stem, scope) WHERE NOT is_label")
+        self._db.executemany("INSERT INTO owners VALUES (?, ?)", self._derived())
+
+    def extended_names(self) -> Iterator[tuple[str, str]]:
+        """Files that no word calls a label and whose stem extends another's, with that other file.
+
+        Whether they are label maps their voxels must tell (case1 and case1_DLMUSE; but also case1
+        and case1_brain). In the order of the names.
+        """
+        rows = self._db.execute(
+            "SELECT n.relative, o.relative FROM owners CROSS JOIN names n ON n.id = owners.id "
+            "CROSS JOIN names o ON o.id = owners.owner ORDER BY n.relative"
+        )
+        return ((_text(relative), _text(owner)) for relative, owner in rows)
+
+    def pair(self, label_maps: Iterable[str]) -> None:
+        """Sort the files into images and labels, and give each image its label. Called once.
+
+        Args:
+            label_maps: those of `extended_names` whose voxels are labels.
+        """
+        self._mark_maps(label_maps)
+        if self._any("names", "is_label"):
+            self._db.execute(f"CREATE INDEX by_scope ON names (scope, stem) WHERE {_IMAGE}")
+            self._db.executemany("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", self._keys())
+            self._db.execute("CREATE INDEX by_key ON keys (key, scope)")
+            self._db.executemany("INSERT INTO claims VALUES (?, ?, ?)", self._claims())
+        if self._any("claims", "1"):
+            self._settle()
+            self._find_labelled_places()
+
+    def images(self) -> Iterator[tuple[str, str | None, bool]]:
+        """Each image with its label or none, in the order of the names.
+
+        The third value tells an image without a label where others of the same folder, or of
+        folders like it, have one.
+        """
+        rows = self._db.execute(
+            "SELECT n.relative, l.relative, paired.image IS NULL AND ("
+            "n.scope IN labelled_scopes OR n.parent IN labelled_parents) "
+            "FROM names n LEFT JOIN paired ON paired.image = n.id "
+            "LEFT JOIN names l ON l.id = paired.label "
+            "WHERE NOT n.is_label AND NOT n.is_map ORDER BY n.relative"
+        )
+        for image, label, lacks in rows:
+            yield _text(image), None if label is None else _text(label), bool(lacks)
+
+    def paired_labels(self) -> Iterator[str]:
+        """The labels that `images` gives."""
+        rows = self._db.execute(
+            "SELECT relative FROM names WHERE id IN (SELECT label FROM paired) ORDER BY relative"
+        )
+        return (_text(relative) for (relative,) in rows)
+
+    def unpaired_labels(self) -> Iterator[tuple[str, Reason]]:
+        """The labels that are given to no image, and why."""
+        rows = self._db.execute(
+            "SELECT relative, reason FROM unpaired JOIN names ON id = label ORDER BY relative"
+        )
+        return ((_text(relative), Reason[reason]) for relative, reason in rows)
+
+    def close(self) -> None:
+        self._db.close()
+
+    # --- label maps by their voxels -------------------------------------------------------------
+
+    def _derived(self) -> Iterator[tuple[int, int]]:
+        """Files whose stem extends that of exactly one other file: the longest such one.
+
+        In the order of stems, all stems that begin this one lie on a stack.
+        """
+        stack: list[bytes] = []
+        rows = self._db.execute(
+            "SELECT id, stem, scope FROM names WHERE NOT is_label ORDER BY stem, scope"
+        )
+        for number, stem, scope in rows:
+            while stack and not stem.startswith(stack[-1]):
+                stack.pop()
+            if not stack or stack[-1] != stem:
+                stack.append(stem)
+            for shorter in reversed(stack[:-1]):
+                if stem[len(shorter)] in _SEPARATORS:
+                    owner = self._only_image(shorter, scope)
+                    if owner is not None:
+                        yield number, owner
+                        break
+
+    def _only_image(self, stem: bytes, scope: bytes) -> int | None:
+        query = "SELECT id FROM names WHERE NOT is_label AND stem = ?"
+        there = self._db.execute(f"{query} AND scope = ? LIMIT 2", (stem, scope)).fetchall()
+        there = there or self._db.execute(f"{query} LIMIT 2", (stem,)).fetchall()
+        return int(there[0][0]) if len(there) == 1 else None
+
+    def _mark_maps(self, label_maps: Iterable[str]) -> None:
+        self._db.executemany(
+            "INSERT OR IGNORE INTO maps VALUES (?)", ((_blob(name),) for name in label_maps)
+        )
+        self._db.execute(
+            "UPDATE names SET is_map = 1 WHERE id IN (SELECT owners.id FROM maps CROSS JOIN "
+            "names n ON n.relative = maps.relative CROSS JOIN owners ON owners.id = n.id)"
+        )
+        self._db.execute(  # a label map of a label map has no image
+            "INSERT INTO claims SELECT m.id, CASE WHEN o.is_map THEN NULL ELSE o.id END, "
+            "CASE WHEN o.is_map THEN ? ELSE 'near' END FROM maps CROSS JOIN names m "
+            "ON m.relative = maps.relative CROSS JOIN owners ON owners.id = m.id "
+            "CROSS JOIN names o ON o.id = owners.owner",
+            (_WITHOUT.value,),
+        )
+
+    # --- labels by their names ------------------------------------------------------------------
+
+    def _keys(self) -> Iterator[tuple[bytes, bytes | None, int, bool, str | None]]:
+        """Images by what a label of theirs may be called; the key of no scope holds anywhere."""
+        for number, relative in self._db.execute(f"SELECT id, relative FROM names WHERE {_IMAGE}"):
+            image = parse_name(_text(relative))
+            for key in image.keys:
+                exact = key in (image.stem, image.case)
+                yield _blob(key), _blob(image.scope), number, exact, image.channel
+            if image.bids_key is not None:
+                yield _blob(image.bids_key), None, number, False, None
+
+    def _claims(self) -> Iterator[_Claim]:
+        for number, relative in self._db.execute("SELECT id, relative FROM names WHERE is_label"):
+            yield from self._claims_of(number, parse_name(_text(relative)))
+
+    def _claims_of(self, number: int, label: Name) -> Iterator[_Claim]:
+        """The images of a label, in its own place before elsewhere; or one row with why none."""
+        scope = _blob(label.scope)
+        for key in dict.fromkeys((label.stem, label.case)):
+            there = self._db.execute(
+                "SELECT image, exact, channel FROM keys WHERE key = ? AND scope = ?",
+                (_blob(key), scope),
+            ).fetchall()
+            if there:
+                yield from _one_or_channels(number, there)
+                return
+        if not label.case:
+            scans = self._db.execute(
+                f"SELECT id FROM names WHERE {_IMAGE} AND scope = ? LIMIT 2", (scope,)
+            ).fetchall()
+            if len(scans) == 2:
+                yield number, None, _AMBIGUOUS.value
+                return
+            if scans:
+                yield number, scans[0][0], "near"
+                return
+        elif not label.role_folder:
+            found = False
+            for image in self._longer(scope, _blob(label.case)):
+                found = True
+                yield number, image, "near"
+            if found:
+                return
+        yield self._distant(number, label)
+
+    def _longer(self, scope: bytes, case: bytes) -> Iterator[int]:
+        """Images of the place whose names are that of the label and more."""
+        for separator in _SEPARATORS:
+            ends = (case + bytes([separator]), case + bytes([separator + 1]))
+            rows = self._db.execute(
+                f"SELECT id FROM names WHERE {_IMAGE} AND scope = ? AND stem >= ? AND stem < ?",
+                (scope, *ends),
+            )
+            yield from (number for (number,) in rows)
+
+    def _distant(self, number: int, label: Name) -> _Claim:
+        """The one image in another folder whose name, one with a number in it, is the label's."""
+        key = distant_key(label)
+        if key is not None:
+            there = self._db.execute(
+                "SELECT n.id, n.role_folder FROM keys CROSS JOIN names n ON n.id = keys.image "
+                "WHERE key = ? LIMIT 2",
+                (_blob(key),),
+            ).fetchall()
+            # labelsTr/x is not for imagesTs/x, nor a/labels/x for b/images/x.
+            if len(there) == 1 and not (label.role_folder and there[0][1]):
+                return number, there[0][0], "distant"
+        return number, None, _WITHOUT.value
+
+    # --- outcome --------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """One claim makes a pair; a label that is refused for one image is not another's."""
+        self._db.execute("CREATE INDEX by_image ON claims (image, how, label)")
+        self._db.execute(  # what is in the place of the image goes before what is elsewhere
+            "UPDATE claims SET image = NULL, how = ? WHERE how = 'distant' AND EXISTS "
+            "(SELECT 1 FROM claims near WHERE near.image = claims.image AND near.how = 'near')",
+            (_WITHOUT.value,),
+        )
+        self._db.execute("INSERT INTO unpaired SELECT label, how FROM claims WHERE image IS NULL")
+        self._db.execute(
+            "INSERT OR IGNORE INTO unpaired SELECT label, ? FROM claims WHERE image IN (SELECT "
+            "image FROM claims WHERE image NOT NULL GROUP BY image HAVING COUNT(*) > 1)",
+            (_AMBIGUOUS.value,),
+        )
+        self._db.execute(
+            "INSERT INTO paired SELECT image, label FROM (SELECT image, MIN(label) label "
+            "FROM claims WHERE image NOT NULL GROUP BY image HAVING COUNT(*) = 1) "
+            "WHERE label NOT IN (SELECT label FROM unpaired)"
+        )
+
+    def _find_labelled_places(self) -> None:
+        for what in ("scope", "parent"):
+            self._db.execute(
+                f"INSERT OR IGNORE INTO labelled_{what}s SELECT {what} FROM paired "
+                f"JOIN names ON names.id = paired.image WHERE {what} NOT NULL"
+            )
+
+    def _any(self, table: str, condition: str) -> bool:
+        query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"
+        return self._db.execute(query).fetchone() is not None
+
+
+def _one_or_channels(label: int, there: list[tuple[int, int, str | None]]) -> Iterator[_Claim]:
+    """Claims on the one image of a key, or on all where these are channels of one case."""
+    chosen = [row for row in there if row[1]] or there
+    channels = {channel for _, _, channel in chosen if channel is not None}
+    if len(chosen) > 1 and len(channels) != len(chosen):
+        yield label, None, _AMBIGUOUS.value
+    else:
+        yield from ((label, image, "near") for image, _, _ in chosen)
+
+
+def _row(relative: str) -> tuple[Any, ...]:
+    name = parse_name(relative)
+    parent = None if name.parent is None else _blob(name.parent)
+    return (
+        _blob(relative),
+        _blob(name.scope),
+        _blob(name.stem),
+        parent,
+        name.is_label,
+        name.role_folder,
+    )
+
+
+def _blob(text: str) -> bytes:
+    """Also of names that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(blob: bytes) -> str:
+    return blob.decode("utf-8", "surrogateescape")

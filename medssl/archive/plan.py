@@ -6,24 +6,27 @@ mask, its row of the cases file, and the settings that change what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medssl.archive.cases import Case, Cases
-from medssl.archive.catalogue import LABEL_TAG, Catalogue, Entry
+from medssl.archive.catalogue import Catalogue, Entry, is_label
 from medssl.archive.config import IngestConfig
 from medssl.archive.find import FileKind, Found, stem_of
 from medssl.archive.identities import bids_subject
-from medssl.archive.identity import Key
+from medssl.archive.identity import Key, RecordingKey
 from medssl.archive.journal import FileRecord, Journal, UnitRows
 from medssl.archive.linkage import Linkage, LinkageRow
 from medssl.archive.lost import LostFiles
-from medssl.archive.pairing import Pairs, extended_names, pair_labels, parse_name
+from medssl.archive.pairing import Pairing
 from medssl.archive.reasons import Reason
+from medssl.archive.spool import Spool
 from medssl.archive.worker import Unit, UnitResult
 
-_FORMAT = "3"  # of what the readers give: raise it, and every unit is read again
+_FORMAT = "4"  # of what the readers give: raise it, and every unit is read again
+SIGNED_FILES = "signed files"
 _LABEL_MAP = {True: "label map", False: "image"}
 
 
@@ -31,16 +34,19 @@ _LABEL_MAP = {True: "label map", False: "image"}
 class Plan:
     """What to do: series and NIfTI units to read, rows that need no reading, units to drop."""
 
-    nifti_units: list[Unit] = field(default_factory=list)
+    nifti_units: Spool[Unit] = field(default_factory=Spool)
     num_dicom_units: int = 0
-    settled: list[UnitResult] = field(default_factory=list)
+    settled: Spool[UnitResult] = field(default_factory=Spool)
     outdated: list[str] = field(default_factory=list)
     unchanged: int = 0
-    label_maps: dict[str, bool] = field(default_factory=dict)
 
     @property
     def num_units(self) -> int:
         return len(self.nifti_units) + self.num_dicom_units
+
+    def close(self) -> None:
+        self.nifti_units.close()
+        self.settled.close()
 
 
 @dataclass
@@ -52,7 +58,7 @@ class Planner:
     cases: Cases
     journal: Journal
     linkage: Linkage | None
-    judge_label_maps: Callable[[list[Found]], dict[str, bool]]
+    judge_label_maps: Callable[[Iterator[Found]], Iterator[tuple[Found, bool]]]
     plan: Plan = field(default_factory=Plan)
     _gone: set[str] = field(default_factory=set)
     _lost: LostFiles = field(default_factory=LostFiles)
@@ -87,54 +93,53 @@ class Planner:
         """What the journal is to remember of the files of this walk; faults are tried again."""
         for entry in catalogue.fresh():
             failed = bool(entry.reason) and Reason[entry.reason].group == "failed"
-            tags = entry.tags
-            if entry.found.relative in self.plan.label_maps and entry.kind is FileKind.NIFTI:
-                tags = _LABEL_MAP[self.plan.label_maps[entry.found.relative]]
             yield FileRecord(
                 entry.file_key,
                 "" if failed else entry.found.stamp,
                 entry.kind.value,
                 entry.reason,
                 entry.unit_key,
-                tags,
+                entry.tags,
             )
 
     # --- each kind ------------------------------------------------------------------------------
 
     def _plan_refused(self, catalogue: Catalogue) -> None:
         for entry in catalogue.of_kind(FileKind.REFUSED):
-            signature = self._sign("refused", entry.found.stamp, entry.reason)
+            signature = self._sign("refused", entry.reason, files=[entry.found.stamp])
             if self._is_new(entry.unit_key, signature):
                 reason = Reason[entry.reason]
                 self._settle(entry, signature, "file", reason, entry.detail)
 
     def _plan_nifti(self, catalogue: Catalogue) -> None:
-        entries = {e.found.relative: e for e in catalogue.of_kind(FileKind.NIFTI)}
-        if not entries:
-            return
-        pairs = self._pairs(entries)
-        subjects = {r: bids_subject(r) for r in pairs.images}
-        cases = self.cases.for_images((r, (subjects[r] or ("", ""))[1]) for r in pairs.images)
-        images_data = {
-            _pair_name(e.found.relative): e for e in catalogue.of_kind(FileKind.PAIR_DATA)
-        }
-        for relative, label in pairs.images.items():
-            notes = (Reason.IMAGE_WITHOUT_LABEL,) if relative in pairs.unlabelled_images else ()
-            data = images_data.get(_pair_name(relative)) if relative.endswith(".hdr") else None
-            self._plan_image(
-                [entries[relative], *([data] if data else [])],
-                entries[label] if label else None,
-                cases.get(relative),
-                subjects[relative],
-                notes,
+        with closing(Pairing()) as pairing:
+            pairing.add(catalogue.nifti_names())
+            pairing.index()
+            self._judge(catalogue, pairing)
+            pairing.pair(
+                relative
+                for relative, entry in self._candidates(catalogue, pairing)
+                if entry.tags == _LABEL_MAP[True]
             )
-        for relative, reason in pairs.unpaired_labels.items():
-            entry = entries[relative]
-            signature = self._sign("unpaired", entry.found.stamp, reason.value)
-            if self._is_new(entry.unit_key, signature):
-                self._settle(entry, signature, "label", reason, "")
-        alone = {*pairs.images, *pairs.unpaired_labels}
-        self._gone.update(e.unit_key for r, e in entries.items() if r not in alone)
+            self.cases.count_names(relative for relative, _, _ in pairing.images())
+            for relative, label, unlabelled in pairing.images():
+                subject = bids_subject(relative)
+                self._plan_image(
+                    [_entry(catalogue, relative), *_voxel_file(catalogue, relative)],
+                    _entry(catalogue, label) if label else None,
+                    self.cases.for_image(relative, (subject or ("", ""))[1]),
+                    subject,
+                    (Reason.IMAGE_WITHOUT_LABEL,) if unlabelled else (),
+                )
+            for relative, reason in pairing.unpaired_labels():
+                entry = _entry(catalogue, relative)
+                signature = self._sign("unpaired", reason.value, files=[entry.found.stamp])
+                if self._is_new(entry.unit_key, signature):
+                    self._settle(entry, signature, "label", reason, "")
+            for relative in pairing.paired_labels():
+                unit_key = _entry(catalogue, relative).unit_key
+                if self.journal.signature(unit_key) is not None:
+                    self._gone.add(unit_key)
 
     def _plan_image(
         self,
@@ -148,10 +153,13 @@ class Planner:
         signature = self._sign(
             "nifti",
             self.config.modality or "",
-            *(text for e in files for text in (e.file_key, e.found.stamp)),
-            *((label.file_key, label.found.stamp) if label else ("", "")),
             repr(case),
             *notes,
+            *(subject if subject and entry.found.packed else ()),  # the names of others decide it
+            files=[
+                *(text for e in files for text in (e.file_key, e.found.stamp)),
+                *((label.file_key, label.found.stamp) if label else ("", "")),
+            ],
         )
         if self._is_new(entry.unit_key, signature):
             self.plan.nifti_units.append(
@@ -170,34 +178,35 @@ class Planner:
 
     def _plan_dicom(self, catalogue: Catalogue) -> None:
         for unit_key, files in catalogue.dicom_units():
-            case = self._case_of_series([(name, tags) for _, _, name, tags in files])
-            fields = [text for key, stamp, _, _ in files for text in (key, stamp)]
-            fields += [self.config.irregular_spacing, *self._lost.of_unit(unit_key)[1]]
-            if any(_is_label(tags) for _, _, _, tags in files):
-                fields.append(repr(list(self.config.structures.items())))
-            signature = self._sign("dicom", str(self.config.use_issuer), repr(case), *fields)
+            case = self._case_of_series([(name, tags) for _, _, name, tags, _ in files])
+            fields = [text for key, stamp, *_ in files for text in (key, stamp)]
+            lost = sorted((sign.split(" ") for sign in self._lost.of_unit(unit_key)[1]), key=_stamp)
+            words = [word for sign in lost for word in sign]
+            if any(is_label(tags) for _, _, _, tags, _ in files):
+                words.append(repr(list(self.config.structures.items())))
+            settings = (str(self.config.use_issuer), self.config.irregular_spacing, repr(case))
+            signature = self._sign("dicom", *settings, *words, files=fields, recorded=False)
             if self._is_new(unit_key, signature):
                 catalogue.plan(unit_key, signature)
                 self.plan.num_dicom_units += 1
 
     def _case_of_series(self, files: list[tuple[str, str]]) -> Case | None:
         """By (relative, tags) of its files; names of label files count where there is no image."""
-        images = [name for name, tags in files if not _is_label(tags)]
+        images = [name for name, tags in files if not is_label(tags)]
         series, patient, *_ = f"{files[-1][1]}  ".split(" ")
         return self.cases.for_series(series, patient, min(images or [name for name, _ in files]))
 
-    def _pairs(self, entries: dict[str, Entry]) -> Pairs:
-        by_cases = frozenset(
-            r for r in entries if not parse_name(r).is_label and self.cases.names(r)
-        )
-        candidates = sorted(set(extended_names(entries)) - by_cases)
-        known = {r: entries[r].tags for r in candidates if entries[r].tags}
-        unknown = [r for r in candidates if r not in known]
-        judged = self.judge_label_maps([entries[r].found for r in unknown]) if unknown else {}
-        self.plan.label_maps = judged
-        maps = {r for r in known if known[r] == _LABEL_MAP[True]}
-        maps |= {r for r, is_map in judged.items() if is_map}
-        return pair_labels(entries, maps)
+    def _judge(self, catalogue: Catalogue, pairing: Pairing) -> None:
+        """Look at the voxels of files that may be label maps by their names, once for all runs."""
+        unknown = (e.found for _, e in self._candidates(catalogue, pairing) if not e.tags)
+        for found, is_map in self.judge_label_maps(unknown):
+            catalogue.tag(found.relative, _LABEL_MAP[is_map])
+
+    def _candidates(self, catalogue: Catalogue, pairing: Pairing) -> Iterator[tuple[str, Entry]]:
+        """Files that may be label maps by their names, and of which no row says an image."""
+        for relative, _ in pairing.extended_names():
+            if not self.cases.names(relative):
+                yield relative, _entry(catalogue, relative)
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -207,6 +216,8 @@ class Planner:
         linked = self.linkage is None or self.linkage.knows(unit_key)
         if before == signature and linked:
             self.plan.unchanged += 1
+            if isinstance(self.key, RecordingKey):
+                self.key.forget(signature.rpartition(".")[2])
             return False
         if before is not None:
             self.plan.outdated.append(unit_key)
@@ -227,7 +238,7 @@ class Planner:
         result.linkage.append(
             LinkageRow(
                 unit_key=entry.unit_key,
-                source=str(entry.found.path),
+                source=entry.found.source,
                 source_key=source_key,
                 outcome="REJECTED",
                 reason_code=reason.value,
@@ -238,13 +249,35 @@ class Planner:
     def _source_key(self, entry: Entry) -> str:
         return self.key.hmac("source", entry.file_key, "")
 
-    def _sign(self, *fields: str) -> str:
-        config = self.config
-        return self.key.hmac("signature", _FORMAT, config.site, str(config.max_voxels), *fields)
+    def _sign(self, *fields: str, files: Sequence[str], recorded: bool = True) -> str:
+        """Over settings and over files apart, so that another key can sign without reading.
+
+        Of a series the files are not recorded: they may be many, and the journal knows them.
+        """
+        config, key = self.config, self.key
+        settings = key.hmac("signature", _FORMAT, config.site, str(config.max_voxels), *fields)
+        signs_files = key if recorded else Key(key.secret)
+        return f"{settings}.{signs_files.hmac(SIGNED_FILES, *files)}"
 
 
-def _is_label(tags: str) -> bool:
-    return tags.endswith(f" {LABEL_TAG}")
+def _stamp(sign: list[str]) -> str:
+    """Of a lost file: an order that is the same under every key."""
+    return sign[-1]
+
+
+def _entry(catalogue: Catalogue, relative: str) -> Entry:
+    entry = catalogue.by_relative(relative)
+    assert entry is not None  # names come out of the catalogue
+    return entry
+
+
+def _voxel_file(catalogue: Catalogue, relative: str) -> list[Entry]:
+    """The .img of a .hdr, or nothing."""
+    if not relative.endswith(".hdr"):
+        return []
+    base = _pair_name(relative)
+    same = [e for e in catalogue.pair_data(base) if _pair_name(e.found.relative) == base]
+    return same[-1:]
 
 
 def _pair_name(relative: str) -> str:

@@ -133,12 +133,14 @@ class Reason(StrEnum):
     PACKED_NAME_REFUSED = (
         "PACKED_NAME_REFUSED",
         "quarantined",
-        "A member of a packed file has an absolute name, leads out of its folder, or is a link.",
+        "A member of a packed file has an absolute name, leads out of its folder, is a link, or "
+        "has the name of another. None of its members is taken. If it is sound, unpack it by hand.",
     )
     PACKED_DAMAGED = (
         "PACKED_DAMAGED",
         "failed",
-        "A packed file that breaks off, has a wrong checksum, or is encrypted. Copy it again.",
+        "A packed file that breaks off, has a wrong checksum, or is encrypted. None of its members "
+        "is taken. Copy it again.",
     )
     PATIENT_WITHDRAWN = (
         "PATIENT_WITHDRAWN",

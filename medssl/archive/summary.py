@@ -7,11 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from medssl.archive.cases import Cases
 from medssl.archive.reasons import Reason
+from medssl.store.parts import read_columns
 from medssl.store.writer import write_about
 
 _KIND_NAMES = {
@@ -116,47 +114,51 @@ class IngestResult:
 
 def summarise(root: Path, run: RunCounts, cases: Cases, seconds: float) -> IngestResult:
     """Count what the store holds, reading few columns, and write the counts to store.json."""
-    manifest = _columns(root, "manifest", ["patient_key", "modality", "outcome", "corrections"])
-    labels = _columns(root, "labels", ["volume_uid", "name", "kind", "value"])
-    rejected = _columns(root, "rejected", ["reason"])
-    taken = Counter(zip(manifest["modality"], manifest["outcome"], strict=True))
-    corrections = Counter(c for codes in manifest["corrections"] for c in codes.split("+") if c)
-    classes: dict[str, Counter[str]] = {}
-    masks = 0
-    for name, kind, value in zip(labels["name"], labels["kind"], labels["value"], strict=True):
-        masks += kind == "mask"
+    classes: dict[str, dict[str, int]] = {}
+    labels = _counted(root, "labels", "name", "kind", "value")
+    for (name, kind, value), number in sorted(labels.items()):
         if kind == "class":
-            classes.setdefault(name, Counter())[value] += 1
-    result = IngestResult(
+            classes.setdefault(name, {})[value] = number
+    taken = _counted(root, "manifest", "modality", "outcome")
+    corrections: Counter[str] = Counter()
+    for (codes,), number in _counted(root, "manifest", "corrections").items():
+        corrections.update(dict.fromkeys(filter(None, codes.split("+")), number))
+    counts = refresh_counts(root)
+    return IngestResult(
         store=root,
         run=run,
-        taken=dict(taken),
-        patients=len(set(manifest["patient_key"])),
-        rejected=dict(Counter(rejected["reason"])),
+        taken={(modality, outcome): n for (modality, outcome), n in taken.items()},
+        patients=counts["patients"],
+        rejected={reason: n for (reason,), n in _counted(root, "rejected", "reason").items()},
         corrections=dict(corrections),
-        masks=masks,
-        classes={name: dict(counts) for name, counts in classes.items()},
+        masks=counts["masks"],
+        classes=classes,
         unmatched_rows=cases.unmatched(),
         ambiguous_rows=cases.ambiguous_lines(),
         seconds=seconds,
     )
-    about = json.loads((root / "store.json").read_text(encoding="utf-8"))
+
+
+def refresh_counts(root: Path) -> dict[str, int]:
+    """Count volumes, patients, masks and rejected rows, and write them to store.json."""
+    patients = _counted(root, "manifest", "patient_key")
+    kinds = _counted(root, "labels", "kind")
     counts = {
-        "volumes": result.num_volumes,
-        "patients": result.patients,
-        "masks": masks,
-        "rejected": result.num_rejected,
+        "volumes": sum(patients.values()),
+        "patients": len(patients),
+        "masks": kinds.get(("mask",), 0),
+        "rejected": sum(_counted(root, "rejected", "kind").values()),
     }
+    about = json.loads((root / "store.json").read_text(encoding="utf-8"))
     write_about(root, {**about, "counts": counts})
-    return result
+    return counts
 
 
-def _columns(root: Path, folder: str, names: list[str]) -> dict[str, list[str]]:
-    parts = sorted((root / folder).glob("*.parquet"))
-    if not parts:
-        return {name: [] for name in names}
-    table = pa.concat_tables(pq.read_table(part, columns=names) for part in parts)
-    return {name: table[name].to_pylist() for name in names}
+def _counted(root: Path, kind: str, *names: str) -> dict[tuple[str, ...], int]:
+    """How often each combination of values occurs in a table."""
+    table = read_columns(root, kind, names)
+    groups = table.group_by(list(names)).aggregate([([], "count_all")]).to_pylist()
+    return {tuple(g[n] or "" for n in names): g["count_all"] for g in groups}
 
 
 def _reason_line(code: str, number: int) -> str:

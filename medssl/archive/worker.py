@@ -28,11 +28,12 @@ from medssl.archive.label_objects import Labelled, Refusal, Target, label_volume
 from medssl.archive.label_rows import mask_link, mask_row, refusal_link, refusal_row
 from medssl.archive.labels import Mask, fit_mask, read_mask
 from medssl.archive.linkage import LinkageRow
-from medssl.archive.lost import LostFile, still_lost
+from medssl.archive.lost import LostFile
 from medssl.archive.nifti import NiftiFault, load_nifti, looks_like_labels, read_nifti
 from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.archive.whole import still_lost
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
 from medssl.volume import Array
@@ -48,6 +49,7 @@ class Context:
     root: Path
     key: Key
     config: IngestConfig
+    withdrawn: frozenset[str] = frozenset()  # keys of patients and instances not to be taken
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,15 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         judged = [Rejection(item.source, "series", Reason.CHANGED_WHILE_READ) for item in judged]
     mask, mask_fault = _read_label(context, unit)
     taken: list[tuple[Scan, Identity]] = []
+    withdrawn = False
     notes: list[Reason] = []
     for item in judged:
         identity = identify(context.key, context.config, unit, item.source)
+        if identity.is_among(context.withdrawn):
+            withdrawn = True
+            item = Rejection(item.source, "series", Reason.PATIENT_WITHDRAWN)
+        else:
+            result.store.patients.add(identity.patient_key)
         if isinstance(item, Scan):
             item = judge_values(_stated(item, context.config, unit.case))
         if isinstance(item, Rejection):
@@ -110,12 +118,12 @@ def ingest_unit(context: Context, unit: Unit) -> UnitResult:
         _add_scan(context, unit, item, identity, result)
         if mask is not None:
             mask_fault = _add_mask(context, unit, item, identity, mask, result)
-    if labels:
+    if labels and not withdrawn:
         found = Labelled(refused=[Refusal(x, Reason.CHANGED_WHILE_READ) for x in labels])
         if not changed:
             found = _label_volumes(context, labels, images, [scan for scan, _ in taken])
         _add_labelled(context, unit, found, taken, result)
-    if unit.label is not None:
+    if unit.label is not None and not withdrawn:
         fault = mask_fault if taken else NiftiFault(Reason.LABEL_WITHOUT_IMAGE)
         if fault is not None:
             _add_label_note(result, unit.label_key, unit.label, fault.reason, fault.detail)
@@ -129,7 +137,7 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
     """Judged scans; of a DICOM unit also the headers of its label files and of all others."""
     if not unit.dicom:
         found = unit.files[0]
-        return read_nifti(found.path, found.relative, context.config.max_voxels), [], []
+        return read_nifti(found.path, found.place, context.config.max_voxels), [], []
     from medssl.archive.dicom import (
         Policy,
         Unreadable,
@@ -145,14 +153,13 @@ def _read(context: Context, unit: Unit) -> tuple[list[Judged], list[Header], lis
             header = pickle.loads(packed) if packed is not None else read_header(found.path)
             headers.append(header)
         except Unreadable as fault:
-            source = Source((found.path,), None, "", found.relative)
+            source = Source((found.path,), None, "", found.place)
             refused.append(Rejection(source, "file", fault.reason, fault.detail))
     labels = [header for header in headers if header.label is not None]
     images = [header for header in headers if header.label is None]
     policy = Policy(context.config.irregular_spacing, context.config.max_voxels)
-    lost = still_lost(unit.lost, headers, context.key)
-    groups = group_by_series(images)
-    judged = [item for group in groups for item in read_series(group, policy, lost)]
+    lost = still_lost(unit.lost, images, context.key)
+    judged = [j for group in group_by_series(images) for j in read_series(group, policy, lost)]
     return refused + judged, labels, images
 
 
@@ -242,7 +249,7 @@ def _add_mask(
         return fault
     assert unit.label is not None
     _keep_mask(context, identity, fitted, corrections, result)
-    link = mask_link(unit.unit_key, unit.label.path, unit.label_key, corrections, identity)
+    link = mask_link(unit.unit_key, unit.label.source, unit.label_key, corrections, identity)
     result.linkage.append(link)
     return None
 
@@ -272,20 +279,32 @@ def _add_labelled(
     def identity_of(label: Header) -> Identity:
         part = f"label {label.instance}"
         source = Source((label.path,), label.patient, label.study, label.series, part)
-        return identify(context.key, context.config, unit, source)
+        identity = identify(context.key, context.config, unit, source)
+        if not identity.is_among(context.withdrawn):
+            result.store.patients.add(identity.patient_key)
+        return identity
 
+    shown = _members(unit)
     for at, found in labelled.maps.items():
         volume = taken[at][1]
         _keep_mask(context, volume, found.mask, found.corrections, result)
         result.linkage += [
-            mask_link(unit.unit_key, x.path, identity_of(x).source_key, found.corrections, volume)
+            mask_link(
+                unit.unit_key,
+                shown.get(x.path, str(x.path)),
+                identity_of(x).source_key,
+                found.corrections,
+                volume,
+            )
             for x in found.sources
         ]
     for refusal in labelled.refused:
         identity = identity_of(refusal.label)
         result.failed |= refusal.reason.group == "failed"
         result.store.rows["rejected"].append(refusal_row(refusal, identity.source_key))
-        result.linkage.append(refusal_link(unit.unit_key, refusal, identity))
+        path = refusal.label.path
+        name = shown.get(path, str(path))
+        result.linkage.append(refusal_link(unit.unit_key, name, refusal, identity))
 
 
 def _add_rejection(
@@ -322,7 +341,7 @@ def _add_label_note(
     result.linkage.append(
         LinkageRow(
             unit_key=result.store.unit_key,
-            source=str(found.path),
+            source=found.source,
             source_key=source_key,
             outcome="REJECTED",
             reason_code=reason.value,
@@ -330,15 +349,21 @@ def _add_label_note(
     )
 
 
+def _members(unit: Unit) -> dict[Path, str]:
+    """Members of packed files: where they were unpacked, and how the linkage file names them."""
+    return {found.path: found.source for found in unit.files if found.packed}
+
+
 def _linkage_row(
     unit: Unit, source: Source, identity: Identity, outcome: str, codes: str
 ) -> LinkageRow:
     patient_id, issuer = source.patient or ("", "")
-    paths: Sequence[Path] = source.files
-    place = paths[0] if len(paths) == 1 else Path(os.path.commonpath(paths)) if paths else ""
+    shown = _members(unit)
+    paths = [shown.get(path, str(path)) for path in source.files]
+    place = paths[0] if len(paths) == 1 else os.path.commonpath(paths) if paths else ""
     return LinkageRow(
         unit_key=unit.unit_key,
-        source=str(place),
+        source=place,
         patient_id=patient_id,
         issuer=issuer,
         study_uid=source.study,
@@ -365,6 +390,9 @@ def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
 
 def _changed(found: Found) -> bool:
     try:
-        return stamp_of(os.stat(found.path)) != found.stamp
+        about = os.stat(found.path)
+        if found.packed:  # nobody else writes there; the stamp is that of the packed file
+            return about.st_size != found.size
+        return stamp_of(about) != found.stamp
     except OSError:
         return True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch
@@ -13,13 +14,10 @@ from medssl.augment.crops import draw_centre, draw_two_centres
 from medssl.augment.policies import augment_intensities
 from medssl.augment.reader import Reader
 from medssl.augment.rng import Stream, generator, volume_at
-from medssl.augment.scan_info import ScanInfo
+from medssl.augment.scan_info import ScanInfo, Scans
 from medssl.augment.spatial import draw_map, sample
 from medssl.errors import ConfigError
 from medssl.store import Store
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class PretrainSource:
@@ -62,7 +60,7 @@ class PretrainSource:
         self.seed = seed
         self.global_batch = global_batch
         self.reader = Reader(store)
-        self.scans = [ScanInfo.from_row(row) for row in _records(rows)]
+        self.scans = Scans(rows)
         self.patients = patient_codes(rows)
 
     def sample(self, step: int, index: int) -> Batch:
@@ -118,14 +116,8 @@ def patient_codes(rows: pd.DataFrame) -> list[int]:
 
     A scan whose patient is not known (group_quality scan or none) is a patient of its own.
     """
-    codes: dict[str, int] = {}
-    result = []
-    for row in _records(rows[["volume_uid", "patient_key", "group_quality"]]):
-        known = row["patient_key"] and row["group_quality"] not in ("scan", "none")
-        key = f"patient {row['patient_key']}" if known else f"scan {row['volume_uid']}"
-        result.append(codes.setdefault(key, len(codes)))
-    return result
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
+    known = (rows["patient_key"] != "") & ~rows["group_quality"].isin(["scan", "none"])
+    patients = "patient " + rows["patient_key"].astype("str")
+    keys = patients.where(known, "scan " + rows["volume_uid"].astype("str"))
+    codes: list[int] = pd.factorize(keys)[0].tolist()
+    return codes

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pyarrow as pa
+
 from medssl.errors import StoreError
 from medssl.store import Store
+from medssl.store.lookup import SortedKeys
 from medssl.store.voxels import Rescale, read_stored
 from medssl.volume import Array, Box
 
@@ -23,15 +26,10 @@ class Reader:
 
     def __init__(self, store: Store, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self.store = store
-        manifest = store.manifest
-        self._paths = dict(zip(manifest["volume_uid"], manifest["path"], strict=True))
-        self._sizes = dict(
-            zip(
-                manifest["volume_uid"],
-                manifest["shape_0"] * manifest["shape_1"] * manifest["shape_2"],
-                strict=True,
-            )
-        )
+        rows = store.columns("path", *(f"shape_{a}" for a in range(3)))
+        self._keys = SortedKeys(pa.array(rows.index, pa.string()))
+        self._paths = rows["path"].array
+        self._sizes = (rows["shape_0"] * rows["shape_1"] * rows["shape_2"]).to_numpy(dtype="i8")
         self._masks: dict[str, dict[str, str]] = {}
         self._kept: dict[str, tuple[Array, Rescale]] = {}
         self._bytes_left = cache_bytes
@@ -43,10 +41,8 @@ class Reader:
         Raises:
             StoreError: there is no such volume, or its voxels are missing or damaged.
         """
-        path = self._paths.get(volume_uid)
-        if path is None:
-            raise StoreError(f"the store has no volume {volume_uid}")
-        return self._read(path, int(self._sizes[volume_uid]), box)
+        at = self._place(volume_uid)
+        return self._read(str(self._paths[at]), int(self._sizes[at]), box)
 
     def read_mask(self, volume_uid: str, box: Box, name: str = "mask") -> Array:
         """The labels of a box, on the volume's own grid, in their stored integer type.
@@ -61,7 +57,13 @@ class Reader:
         path = self._masks[name].get(volume_uid)
         if path is None:
             raise StoreError(f"volume {volume_uid} has no mask named {name}")
-        return self._read(path, int(self._sizes[volume_uid]), box)[0]
+        return self._read(path, int(self._sizes[self._place(volume_uid)]), box)[0]
+
+    def _place(self, volume_uid: str) -> int:
+        at = self._keys.find(volume_uid)
+        if at is None:
+            raise StoreError(f"the store has no volume {volume_uid}")
+        return at
 
     def _read(self, path: str, voxels: int, box: Box) -> tuple[Array, Rescale]:
         kept = self._kept.get(path)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from medssl.augment.normalise import Normaliser
 from medssl.volume import Affine, Box, Modality, ras_order, spacing_of
+
+_KEPT_SCANS = 1 << 16
 
 Vector = npt.NDArray[np.float64]
 
@@ -100,3 +103,36 @@ class ScanInfo:
             begin, end = (edge - self.shape[stored] / 2 for edge in self.foreground[stored])
             starts[axis], stops[axis] = (-end, -begin) if self.flipped[axis] else (begin, end)
         return starts * self.spacing_mm, stops * self.spacing_mm
+
+
+class Scans(Sequence[ScanInfo]):
+    """The scans of a frame of manifest rows, each made when it is first asked for.
+
+    A frame of columns holds millions of scans in far less memory than as many objects; of these the
+    first 65,536 are kept.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self._columns = {str(name): rows[name].array for name in rows.columns}
+        self._number = len(rows)
+        self._kept: dict[int, ScanInfo] = {}
+
+    def __len__(self) -> int:
+        return self._number
+
+    @overload
+    def __getitem__(self, at: int) -> ScanInfo: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[ScanInfo]: ...
+    def __getitem__(self, at: int | slice) -> ScanInfo | list[ScanInfo]:
+        if isinstance(at, slice):
+            return [self[n] for n in range(*at.indices(self._number))]
+        if not -self._number <= at < self._number:
+            raise IndexError(at)
+        at %= self._number
+        kept = self._kept.get(at)
+        if kept is None:
+            kept = ScanInfo.from_row({name: column[at] for name, column in self._columns.items()})
+            if len(self._kept) < _KEPT_SCANS:
+                self._kept[at] = kept
+        return kept

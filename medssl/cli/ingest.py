@@ -22,6 +22,13 @@ def ingest(
         Path | None,
         typer.Option(help="Secret key; else $MEDSSL_KEY_FILE or ~/.config/medssl/key."),
     ] = None,
+    unpack: Annotated[
+        Path | None,
+        typer.Option(
+            help="Scratch folder to open zip, tar and gzip files in. It identifies patients: "
+            "delete it after the run, or keep it to save unpacking again."
+        ),
+    ] = None,
     modality: Annotated[
         str | None, typer.Option(help="CT, MR, PT or OT: of NIfTI files, which do not say.")
     ] = None,
@@ -29,6 +36,9 @@ def ingest(
         str | None, typer.Option(help="Short name of the site; sites never share a patient.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Reading processes.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler, tls://host:8786: its workers read.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where anything was rejected.")
     ] = False,
@@ -50,9 +60,11 @@ def ingest(
         "cases": cases,
         "linkage": linkage,
         "key_file": key_file,
+        "unpack": unpack,
         "modality": modality,
         "site": site,
         "workers": workers,
+        "scheduler": scheduler,
     }
     values = {name: value for name, value in stated.items() if value is not None}
     if config is None:

@@ -19,7 +19,12 @@ from medssl.efficiency.cases import StudyCases, study_cases
 from medssl.efficiency.cells import StudyPaths, cells_of_plan
 from medssl.efficiency.config import StudyConfig
 from medssl.efficiency.ledger import Ledger, read_ledger
-from medssl.efficiency.pretrained import Pretrained, read_pretrained, refuse_leak
+from medssl.efficiency.pretrained import (
+    Pretrained,
+    open_question,
+    read_pretrained,
+    refuse_leak,
+)
 from medssl.efficiency.statistics import LEVEL
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError, StudyError
@@ -65,6 +70,9 @@ def plan_study(config: StudyConfig, out: Path, progress: Progress = SILENT) -> P
         with Ledger(paths.ledger) as ledger:
             if draft is not None:
                 _write(draft, paths, ledger)
+                key_id = draft.plan["data"]["key_id"]
+                if draft.pretrained and (question := open_question(draft.pretrained, key_id)):
+                    progress.say(question)
                 progress.say(f"plan frozen: {len(cells_of_plan(draft.plan))} cells")
     finally:
         run.close()
@@ -249,6 +257,20 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def refuse_other_key(store: Store, plan: dict[str, Any]) -> None:
+    """The store must be under the key that the study was planned with.
+
+    Raises:
+        StudyError: it has another key, so its volumes and patients have other names.
+    """
+    planned = plan["data"]["key_id"]
+    if store.key_id != planned:
+        raise StudyError(
+            f"the study was planned on a store under key {planned}, {store.root} is under "
+            f"{store.key_id} now; name the store that it was planned on, or choose another --out"
+        )
 
 
 def refuse_changed_encoder(config: StudyConfig, plan: dict[str, Any]) -> None:

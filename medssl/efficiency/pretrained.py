@@ -72,7 +72,7 @@ def read_pretrained(encoder: Path) -> Pretrained:
 def refuse_leak(pretrained: Pretrained, cases: pd.DataFrame, key_id: str) -> None:
     """Pretraining must not have seen a test patient.
 
-    Where the record is missing or of another key there is nothing to compare; the audit says so.
+    Where the record is missing or of another key patients cannot be compared: see `open_question`.
 
     Raises:
         StudyError: it has, by patient or by the hash of a scan's values.
@@ -93,3 +93,17 @@ def refuse_leak(pretrained: Pretrained, cases: pd.DataFrame, key_id: str) -> Non
             "pretrain again with `holdout` set to the study's `test` (same fraction, seed and "
             "label)"
         )
+
+
+def open_question(pretrained: Pretrained, key_id: str) -> str | None:
+    """Why it cannot be told whether pretraining saw a test patient; None where it can."""
+    consequence = "an audit of this study cannot conclude (L2)"
+    if pretrained.volumes is None:
+        return f"the encoder has no record of the volumes that it saw: {consequence}"
+    theirs = pretrained.metadata.get("store_key_id", "")
+    if theirs != key_id:
+        return (
+            f"the encoder's patients were coded under key {theirs or '(not named)'}, the store's "
+            f"under {key_id}: {consequence}; pretrain on a store of the same key"
+        )
+    return None

@@ -14,7 +14,7 @@ from medssl.efficiency.cells import Cell, StudyPaths, cells_of_plan
 from medssl.efficiency.config import StudyConfig
 from medssl.efficiency.grid_progress import GridProgress
 from medssl.efficiency.ledger import Ledger
-from medssl.efficiency.plan import STAGE, plan_study, refuse_changed_encoder
+from medssl.efficiency.plan import STAGE, plan_study, refuse_changed_encoder, refuse_other_key
 from medssl.efficiency.provenance import provenance
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import MedsslError, StudyError
@@ -55,6 +55,8 @@ def run_study(
         ConfigError: `out` holds a study of another configuration.
     """
     planned = plan_study(config, out, progress)
+    store = open_store(config.store)
+    refuse_other_key(store, planned.plan)
     refuse_changed_encoder(config, planned.plan)
     if fit is None:
         from medssl.transfer.fit import fit_and_predict
@@ -66,7 +68,7 @@ def run_study(
         with Ledger(paths.ledger) as ledger:
             runner = CellRunner(
                 paths,
-                open_store(config.store),
+                store,
                 planned.plan,
                 planned.plan_sha256,
                 config.fit,

@@ -61,7 +61,7 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
             raise ConfigError(
                 f"batch_size {config.batch_size} does not divide over {world.size} processes"
             )
-        run = _open_run(out, config, world)
+        run = _open_run(out, config, world, store.key_id)
         try:
             if world.agreed(run.is_done):
                 return _result(run, was_done=True, leads=world.leads)
@@ -70,10 +70,12 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
             run.close()
 
 
-def _open_run(out: Path, config: PretrainConfig, world: World) -> RunFolder:
+def _open_run(out: Path, config: PretrainConfig, world: World, key_id: str) -> RunFolder:
     """The leading process opens (and locks) the folder; the others read it afterwards."""
     if world.leads:
         run = RunFolder.open(out, config, "pretrain")
+        if not run.is_done:
+            run.bind_key(key_id)
         world.agreed("open")
         return run
     world.agreed(None)

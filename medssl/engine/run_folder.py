@@ -120,6 +120,20 @@ class RunFolder:
         path = self.path / f".{name}"
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
+    def bind_key(self, key_id: str) -> None:
+        """A run goes on only with a store under the key that it was begun with.
+
+        Raises:
+            ConfigError: the store has another key: its volumes have other names and another order.
+        """
+        begun = self.recall("store_key_id")
+        if begun not in (None, key_id):
+            raise ConfigError(
+                f"{self.path} was begun on a store under key {begun}, the store is under {key_id} "
+                "now; choose another --out"
+            )
+        self.remember("store_key_id", key_id)
+
     def close(self) -> None:
         """Let another process work in the folder."""
         if self._lock is not None:

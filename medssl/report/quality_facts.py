@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import StoreError
+from medssl.store.parts import part_files
 from medssl.store.schema import PERCENTILES
 
 KIND = ("modality", "contrast", "body_part", "manufacturer", "units")
@@ -121,7 +122,7 @@ def read_facts(root: Path, thin: int) -> Facts:
 def batches(root: Path, folder: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """The rows of a store's part files in order, some columns of some rows at a time."""
     waiting: list[pa.RecordBatch] = []  # of many small parts
-    for part in sorted((root / folder).glob("*.parquet")):
+    for part in part_files(root, folder):
         try:
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):

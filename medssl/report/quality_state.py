@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.report.quality_facts import batches, leading_bits
+from medssl.store.parts import part_files
 
 _FORMAT = "1"  # of the page: raise it, and pages are written anew
 _PARTS = "medssl-store-parts"
@@ -45,7 +46,7 @@ def state_of_store(root: Path, page: Path) -> dict[str, str] | None:
 def _parts(root: Path) -> str:
     digest = hashlib.sha256(_FORMAT.encode())
     for folder in _WORDS:
-        for part in sorted((root / folder).glob("*.parquet")):
+        for part in part_files(root, folder):
             stat = part.stat()
             digest.update(f"{folder}/{part.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()

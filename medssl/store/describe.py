@@ -144,8 +144,9 @@ def _foreground(
             mask = numbers > float(lowest) + 0.1 * (high - float(lowest))
     if valid is not None:
         mask = mask & valid
-    whole = np.ones(numbers.shape, dtype=bool) if valid is None or not valid.any() else valid
-    return np.asarray(mask if mask.any() else whole)
+    if mask.any():
+        return np.asarray(mask)
+    return np.ones(numbers.shape, dtype=bool) if valid is None or not valid.any() else valid
 
 
 def sub_grid(shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -161,11 +162,27 @@ def _whole_numbers(stored: Array, rescale: Rescale) -> tuple[Array, tuple[int, i
     """
     if stored.dtype.kind in "iu" and not rescale.by_slice:
         slope, intercept = float(rescale.slope), float(rescale.intercept)
-        if slope.is_integer() and intercept.is_integer():
-            ends = [int(end) * slope + intercept for end in (stored.min(), stored.max())]
-            if all(_WHOLE.min <= x <= _WHOLE.max for x in (slope, intercept, *ends)):
-                return stored, (int(slope), int(intercept))
+        if _fits_int16(stored, slope, intercept):
+            return stored, (int(slope), int(intercept))
     values = rescale.apply(stored)
     inside = values.min() >= _WHOLE.min and values.max() <= _WHOLE.max
     whole = inside and np.array_equal(values, np.rint(values))
     return values, (1, 0) if whole else None
+
+
+def _fits_int16(stored: Array, slope: float, intercept: float) -> bool:
+    """Whether slope and intercept are whole and take every stored number into int16.
+
+    Where the type's own limit does not fit, the least or the greatest number is looked for.
+    """
+
+    def inside(value: float) -> bool:
+        return _WHOLE.min <= value <= _WHOLE.max
+
+    if not all(x.is_integer() and inside(x) for x in (slope, intercept)):
+        return False
+    limits = np.iinfo(stored.dtype)
+    return all(
+        inside(limit * slope + intercept) or inside(int(extreme(stored)) * slope + intercept)
+        for limit, extreme in ((limits.min, np.min), (limits.max, np.max))
+    )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medssl.errors import StoreError
+
+_AT_ONCE = 100_000
 
 
 def split_patients(
@@ -23,7 +28,8 @@ def split_patients(
     class (a patient's rarest) is cut in the same proportions.
 
     Args:
-        cases: has patient_key, and the column `stratify` where that is given.
+        cases: has patient_key, and the column `stratify` where that is given; either may be
+            categorical, which spares memory where there are millions of rows.
         fractions: split name to its share of patients, summing to 1.
 
     Returns:
@@ -34,34 +40,88 @@ def split_patients(
     """
     if abs(sum(fractions.values()) - 1.0) > 1e-6 or any(f < 0 for f in fractions.values()):
         raise StoreError(f"split fractions {dict(fractions)} do not sum to 1")
-    strata = patient_strata(cases, stratify)
-    chosen: dict[str, str] = {}
-    for stratum in sorted(strata.unique()):
-        patients = ordered_patients(strata.index[strata == stratum].tolist(), salt=str(seed))
-        bounds, total = [], 0.0
-        for share in fractions.values():
+    row_patient, patients = _factorized(cases["patient_key"])
+    strata, num_strata = _strata_codes(cases, row_patient, len(patients), stratify)
+    # In the order of strata, and within each in that of the hashes.
+    order = np.lexsort((_hash_ranks(patients, str(seed)), strata))
+    ends = np.searchsorted(strata[order], np.arange(num_strata + 1))
+    chosen = np.full(len(patients), len(fractions) - 1, dtype=np.int8)
+    for first, last in pairwise(int(end) for end in ends):
+        start, total = first, 0.0
+        for number, share in enumerate(fractions.values()):
             total += share
-            bounds.append(round(total * len(patients)))
-        start = 0
-        for name, stop in zip(fractions, bounds, strict=True):
-            chosen.update(dict.fromkeys(patients[start:stop], name))
+            stop = min(first + round(total * (last - first)), last)
+            chosen[order[start:stop]] = number
             start = stop
-    empty = [name for name, f in fractions.items() if f > 0 and name not in chosen.values()]
+    sizes = np.bincount(chosen, minlength=len(fractions))
+    empty = [name for (name, f), n in zip(fractions.items(), sizes, strict=True) if f > 0 and not n]
     if empty:
-        raise StoreError(f"too few patients ({len(chosen)}) for a split {', '.join(empty)}")
-    return cases["patient_key"].map(chosen)
+        raise StoreError(f"too few patients ({len(patients)}) for a split {', '.join(empty)}")
+    names = pd.Series(list(fractions)).array
+    return pd.Series(names.take(chosen[row_patient]), index=cases.index)
 
 
 def patient_strata(cases: pd.DataFrame, label: str | None) -> pd.Series[str]:
     """The class of each patient: the rarest, over all cases, of those that he has."""
+    row_patient, patients = _factorized(cases["patient_key"])
     if label is None:
-        return pd.Series("", index=pd.Index(sorted(cases["patient_key"].unique())))
-    counts = cases[label].astype(str).value_counts()
-    rank = {c: (int(counts[c]), c) for c in counts.index}
-    classes = cases.assign(_class=cases[label].astype(str)).groupby("patient_key")["_class"]
-    return classes.agg(lambda seen: min(seen, key=lambda c: rank[c])).sort_index()
+        return pd.Series("", index=patients).sort_index()
+    codes, classes = _by_rarity(cases[label])
+    rarest = classes[_rarest(row_patient, len(patients), codes)]
+    return pd.Series(rarest, index=patients).sort_index()
 
 
-def ordered_patients(patients: list[str], salt: str) -> list[str]:
-    """Patients in the order of SHA-256(salt | key): random, yet the same everywhere."""
-    return sorted(patients, key=lambda p: hashlib.sha256(f"{salt}|{p}".encode()).hexdigest())
+def _factorized(keys: pd.Series[str]) -> tuple[npt.NDArray[np.intp], pd.Index[str]]:
+    """The number of each row's patient, and the patients."""
+    codes, patients = pd.factorize(keys)
+    if isinstance(patients, pd.CategoricalIndex):  # its categories may hold more than occur
+        patients = patients.categories.take(patients.codes)
+    return codes, pd.Index(patients)
+
+
+def _hash_ranks(patients: pd.Index[str], salt: str) -> npt.NDArray[np.int64]:
+    """The place of each patient in the order of SHA-256(salt | key)."""
+    start = hashlib.sha256(f"{salt}|".encode())
+    digests = bytearray()
+    for first in range(0, len(patients), _AT_ONCE):
+        for patient in np.asarray(patients[first : first + _AT_ONCE], dtype=object):
+            digest = start.copy()
+            digest.update(patient.encode())
+            digests += digest.digest()
+    # Bytes compare as their hexadecimal digits do. NumPy ignores zero bytes at the end, which only
+    # matters to texts of different lengths.
+    order = np.argsort(np.frombuffer(digests, dtype="S32"), kind="stable")
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def _strata_codes(
+    cases: pd.DataFrame, row_patient: npt.NDArray[np.intp], patients: int, label: str | None
+) -> tuple[npt.NDArray[np.int64], int]:
+    """The stratum of each patient, numbered in the order of its name, and how many there are."""
+    if label is None:
+        return np.zeros(patients, dtype=np.int64), 1
+    codes, classes = _by_rarity(cases[label])
+    places = np.argsort(np.argsort(classes))
+    return places[_rarest(row_patient, patients, codes)], len(classes)
+
+
+def _by_rarity(labels: pd.Series[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
+    """Each row's class as a number, the rarest being 0 (of two, the first by name); the classes."""
+    codes, classes = pd.factorize(labels.astype(str))
+    names = np.asarray(classes, dtype=object)
+    counts = np.bincount(codes, minlength=len(names))
+    order = sorted(range(len(names)), key=lambda c: (int(counts[c]), names[c]))
+    ranks = np.empty(len(names), dtype=np.int64)
+    ranks[order] = np.arange(len(names))
+    return ranks[codes], names[order]
+
+
+def _rarest(
+    row_patient: npt.NDArray[np.intp], patients: int, codes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The lowest code among the rows of each patient."""
+    lowest = np.full(patients, np.iinfo(np.int64).max, dtype=np.int64)
+    np.minimum.at(lowest, row_patient, codes)
+    return lowest

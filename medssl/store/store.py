@@ -6,19 +6,21 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medssl.errors import StoreError
 from medssl.store import schema
+from medssl.store.lookup import RowLookup
 from medssl.store.padding import valid_voxels
+from medssl.store.parts import read_columns
 from medssl.store.voxels import Rescale, read_stored, read_values
 from medssl.volume import Array, Box, Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def open_store(path: Path | str) -> Store:
@@ -59,24 +61,37 @@ class Store:
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """One row for each volume, in the order of volume_uid, indexed by it."""
-        frame = self._read_parts("manifest", schema.MANIFEST)
+        frame = self._table("manifest")
         frame = frame.sort_values("volume_uid").set_index("volume_uid", drop=False)
         return frame.rename_axis(None)  # a named index would clash with the column
 
     @cached_property
     def instances(self) -> pd.DataFrame:
-        return self._read_parts("instances", schema.INSTANCES)
+        return self._table("instances")
 
     @cached_property
     def rejected(self) -> pd.DataFrame:
-        return self._read_parts("rejected", schema.REJECTED)
+        return self._table("rejected")
 
     @cached_property
     def labels(self) -> pd.DataFrame:
-        return self._read_parts("labels", schema.LABELS)
+        return self._table("labels")
+
+    def columns(self, *names: str) -> pd.DataFrame:
+        """Some columns of the manifest, in the order and with the index of `manifest`.
+
+        Only these are read, and text that repeats (patient_key, modality, ...) is categorical, so
+        that millions of rows fit where the whole manifest would not.
+        """
+        table = read_columns(self.root, "manifest", list(dict.fromkeys(["volume_uid", *names])))
+        table = table.sort_by("volume_uid")
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        return frame.set_index("volume_uid", drop="volume_uid" not in names).rename_axis(None)
 
     def row(self, volume_uid: str) -> pd.Series[Any]:
-        """The manifest row of one volume."""
+        """The manifest row of one volume; of a large store, without reading the others."""
+        if "manifest" not in self.__dict__ and self._lookup.is_large:
+            return self._lookup.row(volume_uid)
         try:
             position: Any = self.manifest.index.get_loc(volume_uid)
             return self.manifest.iloc[position]  # type: ignore[no-any-return]
@@ -146,14 +161,12 @@ class Store:
         row = self.row(volume_uid)
         return Volume(stored, affine_of(row), row["modality"], "arbitrary")
 
-    def _read_parts(self, folder: str, columns: pa.Schema) -> pd.DataFrame:
-        parts = sorted((self.root / folder).glob("*.parquet"))
-        try:
-            tables = [pq.read_table(part, schema=columns) for part in parts]
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.root / folder}: a part file is damaged") from error
-        table = pa.concat_tables(tables) if tables else columns.empty_table()
-        frame: pd.DataFrame = table.to_pandas()
+    @cached_property
+    def _lookup(self) -> RowLookup:
+        return RowLookup(self.root)
+
+    def _table(self, kind: str) -> pd.DataFrame:
+        frame: pd.DataFrame = read_columns(self.root, kind).to_pandas()
         return frame
 
 

@@ -7,6 +7,7 @@ along the first axis (PET). Reading gives the float32 of the float64 product.
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> N
 
     rescale = rescale or Rescale()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)
+    # Two machines may share a folder, and have processes of the same number.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         array = blosc2.empty(
             stored.shape,

@@ -13,17 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medssl.errors import StoreError
 from medssl.store import schema
-
-_FOLDERS = {
-    "manifest": schema.MANIFEST,
-    "instances": schema.INSTANCES,
-    "rejected": schema.REJECTED,
-    "labels": schema.LABELS,
-}
+from medssl.store.parts import TABLES, write_tables
 
 
 def create_store(root: Path, key_id: str, policy: Mapping[str, Any]) -> None:
@@ -59,16 +52,8 @@ def write_about(root: Path, about: Mapping[str, Any]) -> None:
 
 def write_part(root: Path, kind: str, part: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one part file `<kind>/<part>.parquet`, replacing it whole where it exists."""
-    columns = _FOLDERS[kind]
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=columns)
-    folder = root / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{part}.{os.getpid()}.partial"
-    try:
-        pq.write_table(table, partial)
-        os.replace(partial, folder / f"{part}.parquet")
-    finally:
-        partial.unlink(missing_ok=True)
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=TABLES[kind])
+    write_tables(root, kind, part, iter([table]))
 
 
 def volume_path(volume_uid: str, folder: str = "volumes") -> str:

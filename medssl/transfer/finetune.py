@@ -20,7 +20,7 @@ from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.fit import Fit, fit
-from medssl.transfer.initial import resolve_model, seen_in_pretraining, weights_file
+from medssl.transfer.initial import resolve_model, told_of_pretraining, weights_file
 from medssl.transfer.predictions import write_predictions
 from medssl.transfer.results import Results, results_of_test_part
 
@@ -63,6 +63,7 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
     try:
         if run.is_done:
             return _result(run, was_done=True)
+        run.bind_key(store.key_id)
         notes = _notes(config, store, labelled, cases, without_part)
         for note in notes:
             run.log(note)
@@ -110,15 +111,8 @@ def _notes(
     if without_part:
         notes.append(f"{without_part} labelled cases are in no part of the split")
     if config.init is not None:
-        seen = seen_in_pretraining(config.init, store, cases[cases["split"] == "test"])
-        if seen is None:
-            notes.append("whether pretraining saw test patients is not known: it left no record")
-        elif seen:
-            notes.append(
-                f"LEAK: pretraining saw {seen} of the test patients; pretrain with `holdout`"
-            )
-        else:
-            notes.append("pretraining saw none of the test patients")
+        tested = cases[cases["split"] == "test"]
+        notes.append(told_of_pretraining(config.init, store, tested))
     return notes
 
 

@@ -95,6 +95,8 @@ def fit(
         TrainingError: a patient in two parts, a part or a class without cases, or training fails.
     """
     check_parts(cases)
+    # Who learned what: `medssl withdraw` looks for it.
+    cases[["volume_uid", "patient_key", "split"]].to_parquet(run.path / "cases.parquet")
     model = resolve_model(config)
     classes = labelled_cases(store, config.task).classes
     seed_weights(seed)

@@ -74,17 +74,27 @@ def _checked(path: Path, described: str, wanted: ModelConfig | None) -> ModelCon
     return model
 
 
-def seen_in_pretraining(init: Path, store: Store, test: pd.DataFrame) -> int | None:
-    """How many test patients the pretraining run at `init` learned from.
+def told_of_pretraining(init: Path, store: Store, test: pd.DataFrame) -> str:
+    """Whether the pretraining run at `init` learned from test patients, in words for a reader.
 
-    None where it cannot be told: no record of the volumes beside the weights, or keys made under
-    another secret.
+    Patients can be compared only under one key; scans, by the hash of their values, always.
     """
+    unknown = "whether pretraining saw test patients is not known: "
     folder = init if init.is_dir() else init.parent.parent
-    record = folder / "volumes.parquet"
-    if not record.is_file():
-        return None
-    if read_metadata(weights_file(init)).get("store_key_id") != store.key_id:
-        return None
-    seen = set(pd.read_parquet(record, columns=["patient_key"])["patient_key"])
-    return len(seen & set(test["patient_key"]))
+    if not (folder / "volumes.parquet").is_file():
+        return unknown + "it left no record"
+    seen = pd.read_parquet(folder / "volumes.parquet")
+    theirs = read_metadata(weights_file(init)).get("store_key_id", "")
+    if theirs == store.key_id:
+        patients = len(set(seen["patient_key"]) & set(test["patient_key"]))
+        if patients:
+            return f"LEAK: pretraining saw {patients} of the test patients; pretrain with `holdout`"
+        return "pretraining saw none of the test patients"
+    pixels = store.columns("pixel_sha256")["pixel_sha256"].loc[test["volume_uid"]]
+    scans = len(set(pixels) & set(seen.get("pixel_sha256", ())))
+    if scans:
+        return f"LEAK: pretraining saw {scans} of the test scans; pretrain with `holdout`"
+    return (
+        f"{unknown}its patients were coded under key {theirs or '(not named)'}, this store's under "
+        f"{store.key_id}; by voxel hash it saw none of the test scans"
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medssl.archive.cases import Cases, patient_tag, series_tag
+from medssl.archive.cases import Case, Cases, patient_tag, series_tag
 from medssl.archive.cases_table import read_cases
 from medssl.archive.identity import Key
 from medssl.errors import ConfigError
@@ -18,13 +18,20 @@ def table(tmp_path: Path, text: str, name: str = "cases.csv") -> Cases:
     return read_cases(path)
 
 
+def for_images(cases: Cases, images: list[tuple[str, str]]) -> dict[str, Case]:
+    """The case of each image (archive-relative path, BIDS subject) that has one."""
+    cases.count_names(relative for relative, _ in images)
+    found = {relative: cases.for_image(relative, subject) for relative, subject in images}
+    return {relative: case for relative, case in found.items() if case is not None}
+
+
 def test_a_row_is_found_by_name_stem_path_or_pattern(tmp_path: Path) -> None:
     cases = table(
         tmp_path,
         "image,patient,malignant\na,P1,0\nb.nii.gz,P2,1\nin/c,P3,0\nin/d.nii,P4,1\nct_*,P5,0\n",
     )
     names = ["x/a.nii.gz", "b.nii.gz", "in/c.nii", "in/d.nii", "y/ct_9.nii", "none.nii"]
-    found = cases.for_images([(name, "") for name in names])
+    found = for_images(cases, [(name, "") for name in names])
     assert {n: c.patient for n, c in found.items()} == {
         "x/a.nii.gz": "P1", "b.nii.gz": "P2", "in/c.nii": "P3", "in/d.nii": "P4", "y/ct_9.nii": "P5"
     }  # fmt: skip
@@ -35,7 +42,7 @@ def test_a_row_is_found_by_name_stem_path_or_pattern(tmp_path: Path) -> None:
 
 def test_unmatched_and_ambiguous_rows_are_told_by_line(tmp_path: Path) -> None:
     cases = table(tmp_path, "image,y\na,0\ngone,1\ntwice,1\n")
-    found = cases.for_images([("a.nii", ""), ("p/twice.nii", ""), ("q/twice.nii", "")])
+    found = for_images(cases, [("a.nii", ""), ("p/twice.nii", ""), ("q/twice.nii", "")])
     assert set(found) == {"a.nii"}
     assert cases.unmatched() == [3]
     assert cases.ambiguous_lines() == [4]
@@ -45,7 +52,7 @@ def test_the_closer_row_goes_first(tmp_path: Path) -> None:
     cases = table(
         tmp_path, "file,patient_id,modality,units,sex\n*.nii,,CT,HU,\na.nii,,,SUV,\n,sub-1,,,F\n"
     )
-    found = cases.for_images([("a.nii", "sub-1"), ("b.nii", "")])
+    found = for_images(cases, [("a.nii", "sub-1"), ("b.nii", "")])
     assert (found["a.nii"].units, found["a.nii"].modality, found["a.nii"].sex) == ("SUV", "CT", "F")
     assert (found["b.nii"].units, found["b.nii"].sex) == ("HU", "")
 
@@ -64,7 +71,7 @@ def test_dicom_rows_are_found_by_keyed_hashes(tmp_path: Path) -> None:
 def test_participants_of_a_bids_data_set(tmp_path: Path) -> None:
     text = "participant_id\tage\tsex\tgroup\nsub-01\t39\tm\tdepr\nsub-02\tn/a\tF\tcontrol\n"
     cases = table(tmp_path, text, "participants.tsv")
-    found = cases.for_images([("sub-01/anat/sub-01_T1w.nii", "sub-01"), ("s2.nii", "sub-02")])
+    found = for_images(cases, [("sub-01/anat/sub-01_T1w.nii", "sub-01"), ("s2.nii", "sub-02")])
     assert (found["sub-01/anat/sub-01_T1w.nii"].age, found["s2.nii"].age != 0) == (39.0, True)
     assert [c.sex for c in found.values()] == ["M", "F"]
 
@@ -101,10 +108,10 @@ def test_too_many_classes_are_no_classes(tmp_path: Path) -> None:
 
 def test_blank_lines_do_not_shift_the_numbers(tmp_path: Path) -> None:
     cases = table(tmp_path, "image,y\na,1\n\n\ngone,2\n\n")
-    cases.for_images([("a.nii", "")])
+    for_images(cases, [("a.nii", "")])
     assert cases.unmatched() == [5]
 
 
 def test_the_same_row_twice_counts_once(tmp_path: Path) -> None:
     cases = table(tmp_path, "image,y\na,1\na,1\n")
-    assert cases.for_images([("a.nii", "")])["a.nii"].labels == (("y", "1"),)
+    assert for_images(cases, [("a.nii", "")])["a.nii"].labels == (("y", "1"),)

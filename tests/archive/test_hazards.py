@@ -26,13 +26,6 @@ ALL = [hazard for hazards in HAZARDS.values() for hazard in hazards]
 ROWS = [(h.name, setting) for h in ALL for setting in ("", *(s for s, _ in h.under))]
 ROWS += [(h.name, LATE) for h in ALL if h.late]
 
-# What is being built beside this test: each entry goes when the code is there.
-_PACKED = "packed files are not yet opened"
-NOT_YET = {
-    **{(h.name, setting): _PACKED for h in HAZARDS["packed files"] for setting, _ in h.under},
-    ("gzip", ""): _PACKED,
-}
-
 # Ends that a folder of files cannot bring about by itself.
 ELSEWHERE = {
     Reason.UNREADABLE_FILE,
@@ -66,15 +59,7 @@ def checked(
 
 @pytest.mark.parametrize(
     "row",
-    [
-        (WHOLE, ""),
-        *(
-            pytest.param(row, marks=pytest.mark.xfail(strict=True, reason=NOT_YET[row]))
-            if row in NOT_YET
-            else row
-            for row in ROWS
-        ),
-    ],
+    [(WHOLE, ""), *ROWS],
     ids=lambda row: row[0] + (f" [{row[1]}]" if row[1] else ""),
 )
 def test_it_ends_as_the_table_says(

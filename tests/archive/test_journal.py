@@ -147,3 +147,90 @@ def test_a_damaged_journal_is_told(root: Path) -> None:
     (root / "ingest.sqlite").write_bytes(b"not a database, not at all" * 100)
     with pytest.raises(StoreError, match="damaged"):
         Journal(root)
+
+
+def many_parts(root: Path) -> Journal:
+    journal = Journal(root)
+    for n in range(40):
+        journal.commit([unit(f"u{n}", f"v{n:02}", rejected=f"r{n}")])
+    return journal
+
+
+def test_many_small_parts_become_one(root: Path) -> None:
+    journal = many_parts(root)
+    before = volumes(root)
+    assert journal.compact() == 39
+    assert journal.compact() == 0
+    assert volumes(root) == before
+    assert len(open_store(root).rejected) == 40
+    assert {len(list((root / kind).glob("*.parquet"))) for kind in ("manifest", "labels")} == {1}
+    journal.commit([unit("late", "v99")])
+    journal.drop(["u3"])
+    assert volumes(root) == sorted({*before, "v99"} - {"v03"})
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_killed_while_merging_nothing_is_lost_or_doubled(
+    root: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    journal = many_parts(root)
+    before = volumes(root)
+    steps = 0
+
+    def dies(original: Any, *args: Any, **settings: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > at:
+            raise KeyboardInterrupt
+        return original(*args, **settings)
+
+    write, unlink = module.write_tables, Path.unlink
+    monkeypatch.setattr(module, "write_tables", lambda *a, **s: dies(write, *a, **s))
+    if at == 4:  # all are written and named; the old ones are still there
+        monkeypatch.setattr(Path, "unlink", lambda *a, **s: dies(unlink, *a, **s))
+    if at == 3:
+        monkeypatch.setattr(journal, "_transaction", lambda: dies(lambda: None))
+    with pytest.raises(KeyboardInterrupt):
+        journal.compact()
+    monkeypatch.undo()
+    assert volumes(root) == before, "to a reader, before anything is tidied up"
+    journal = reopen(journal)
+    assert volumes(root) == before
+    assert len(open_store(root).rejected) == 40
+    journal.compact()
+    assert volumes(root) == before
+
+
+def test_units_of_a_patient_are_found_also_where_reading_broke_down(root: Path) -> None:
+    journal = Journal(root)
+    rows = [unit("a", "v1"), unit("b", "v2"), unit("broken"), unit("other site", "v4")]
+    rows[0].patients, rows[1].patients, rows[3].patients = {"p1"}, {"p2"}, {"p9"}
+    journal.commit(rows)
+    tags = {"a": "s1 t1", "b": "s2 t2", "broken": "s3 t1", "other site": "s4 t1"}
+    journal.remember_files([FileRecord(u, "", "dicom", "", u, t) for u, t in tags.items()])
+    journal.remember_files([FileRecord("damaged", "", "refused", "", "damaged", "s1 i1")])
+    assert journal.units_of_patient("p1", [], []) == {"a", "broken", "damaged"}
+    assert journal.units_of_patient("p7", ["v2"], []) == {"b"}
+    assert journal.units_of_patient("p7", [], ["t2"]) == set()
+    journal.withdraw("p1", ["i1"], ["a", "broken"])
+    assert volumes(root) == ["v2", "v4"]
+    assert journal.file("a") is None
+    assert journal.withdrawn() == {"p1", "i1"}
+    assert journal.is_withdrawn("p1")
+    assert not journal.is_withdrawn("i1")
+
+
+def test_killed_while_withdrawing_the_patient_is_gone_at_the_next_opening(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(root)
+    rows = unit("a", "v1")
+    rows.patients = {"p1"}
+    journal.commit([rows, unit("b", "v2")])
+    monkeypatch.setattr(journal, "drop", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        journal.withdraw("p1", [], ["a"])
+    assert volumes(root) == ["v1", "v2"]
+    journal = reopen(journal)
+    assert volumes(root) == ["v2"]
+    assert journal.is_withdrawn("p1")

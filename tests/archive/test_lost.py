@@ -17,7 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from medssl.archive.config import IngestConfig
 from medssl.archive.identity import Key
 from medssl.archive.ingest import ingest
-from medssl.archive.lost import may_be_slices, tags_in_bytes
+from medssl.archive.uids_in_bytes import tags_in_bytes
+from medssl.archive.whole import may_be_slices
 from medssl.store.store import Store, open_store
 
 Take = Callable[..., Store]
@@ -120,10 +121,15 @@ def test_the_series_is_taken_once_the_damaged_file_is_gone(archive: Path, take: 
 
 
 @pytest.mark.parametrize(
-    "syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2", "IM0099.dcm"),
+        ("1.2.840.10008.1.2.1", "elsewhere"),
+        ("1.2.840.10008.1.2.2", "IM0099.dcm"),
+    ],
 )
 def test_the_uid_in_the_bytes_ties_a_file_to_its_series_wherever_it_lies(
-    archive: Path, take: Take, syntax: str
+    archive: Path, take: Take, syntax: str, name: str
 ) -> None:
     files = write_series(archive / "a", "1.2.3", syntax=syntax)
     write_series(archive / "b", "1.2.4")
@@ -131,7 +137,7 @@ def test_the_uid_in_the_bytes_ties_a_file_to_its_series_wherever_it_lies(
     at = content.index(b"1.2.3.10", 200)
     content[128:132] = b"xxxx"  # no longer DICOM by its first bytes
     content[at : at + 8] = b"\xff" * 8
-    (archive / "b" / "IM0099.dcm").write_bytes(content)
+    (archive / "b" / name).write_bytes(content)
     files[9].unlink()
     assert ends(take()) == [CERTAIN, "taken"]
     assert ends(take()) == [CERTAIN, "taken"]
@@ -220,9 +226,9 @@ def test_where_the_names_say_nothing_nothing_is_guessed(archive: Path, take: Tak
 def test_of_two_series_with_names_of_their_own_the_damaged_name_picks_one(
     archive: Path, take: Take
 ) -> None:
-    files = write_series(archive, "1.2.3", "S1_{}.dcm")
+    write_series(archive, "1.2.3", "S1_{}.dcm")
     write_series(archive, "1.2.4", "S2_{}.dcm")
-    files[9].write_bytes(b"")
+    (archive / "S1_20.dcm").write_bytes(b"")
     assert ends(take()) == [BESIDE, "taken"]
 
 
@@ -248,6 +254,10 @@ def test_a_number_within_the_run_of_slices_or_before_the_first_is_none_of_them()
     assert count("IM0014.dcm", together) == 1
     assert count("IM0010.dcm", stack((11, 12, 13), first=2)) == 1
     assert count("XX0010.dcm", together) == 1
+    constant = stack((11, 12, 13))
+    for header in constant:
+        header.instance_number = 1
+    assert count("IM0010.dcm", constant) == 1
     together[1].instance_number = None
     assert count("IM0010.dcm", together) == 1
 

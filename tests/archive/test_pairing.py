@@ -1,12 +1,48 @@
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
-from medssl.archive.pairing import extended_names, pair_labels
+from medssl.archive.pairing import Pairing
 from medssl.archive.reasons import Reason
 
 WITHOUT = Reason.LABEL_WITHOUT_IMAGE
 AMBIGUOUS = Reason.LABEL_AMBIGUOUS
+
+
+@dataclass
+class Pairs:
+    images: dict[str, str | None]
+    unpaired_labels: dict[str, Reason]
+    unlabelled_images: set[str]
+    paired_labels: list[str]
+
+
+def pair_labels(relatives: Iterable[str], label_maps: Collection[str] = ()) -> Pairs:
+    with closing(Pairing()) as pairing:
+        pairing.add(relatives)
+        pairing.index()
+        pairing.pair(label_maps)
+        images = list(pairing.images())
+        return Pairs(
+            {relative: label for relative, label, _ in images},
+            dict(pairing.unpaired_labels()),
+            {relative for relative, _, unlabelled in images if unlabelled},
+            list(pairing.paired_labels()),
+        )
+
+
+def extended_names(relatives: Iterable[str]) -> dict[str, str]:
+    with closing(Pairing()) as pairing:
+        pairing.add(relatives)
+        pairing.index()
+        return dict(pairing.extended_names())
 
 
 @pytest.mark.parametrize(
@@ -86,3 +122,41 @@ def test_an_extended_name_is_a_label_only_where_its_voxels_are() -> None:
         "nifti/I12_ds.nii": "other/I12_ds_DLMUSE.nii",
         "nifti/I12_ds_brain.nii": None,
     }
+
+
+def test_a_label_map_of_a_label_map_has_no_image() -> None:
+    names = ["x.nii", "x_a.nii", "x_a_b.nii"]
+    found = pair_labels(names, {"x_a.nii", "x_a_b.nii"})
+    assert found.images == {"x.nii": "x_a.nii"}
+    assert found.unpaired_labels == {"x_a_b.nii": WITHOUT}
+
+
+def test_names_that_are_not_utf8_come_back_as_they_are() -> None:
+    image, label = (os.fsdecode(b"caf\xe9/" + name) for name in (b"x\xff.nii", b"x\xff_seg.nii"))
+    found = pair_labels([label, image])
+    assert found.images == {image: label}
+    assert found.paired_labels == [label]
+
+
+def rss_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("mask", ["labelsTr/IXI{:06d}.nii", "imagesTr/IXI{:06d}_0000_DL.nii"])
+def test_200_000_names_take_no_memory_of_their_own(mask: str) -> None:
+    def names() -> Iterator[str]:
+        for number in range(100_000):
+            yield f"imagesTr/IXI{number:06d}_0000.nii"
+            yield mask.format(number)
+
+    before = rss_mib()
+    with closing(Pairing()) as pairing:
+        pairing.add(names())
+        pairing.index()
+        pairing.pair(relative for relative, _ in pairing.extended_names())
+        assert sum(label is not None for _, label, _ in pairing.images()) == 100_000
+        assert sum(1 for _ in pairing.paired_labels()) == 100_000
+        assert rss_mib() - before < 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from medssl.efficiency.cells import StudyPaths
 from medssl.efficiency.config import StudyConfig
 from medssl.efficiency.ledger import read_ledger, verify_chain
 from medssl.efficiency.plan import plan_study, read_plan
+from medssl.efficiency.study import run_study
 from medssl.engine.config import HoldoutConfig
 from medssl.engine.population import held_out_patients
 from medssl.errors import ConfigError, StudyError
@@ -96,6 +98,25 @@ def test_changed_configuration_is_refused_with_its_keys(make_config: Make, tmp_p
     plan_study(make_config(), tmp_path / "study")
     with pytest.raises(ConfigError, match=r"draws: 3 -> 4"):
         plan_study(make_config(draws=4), tmp_path / "study")
+
+
+def test_an_encoder_or_a_store_of_another_key_is_told(
+    make_config: Make, tmp_path: Path, labelled_store: Path
+) -> None:
+    class Heard:
+        lines: ClassVar[list[str]] = []
+
+        def say(self, line: str) -> None:
+            self.lines.append(line)
+
+    plan_study(make_config(), tmp_path / "same", Heard())  # type: ignore[arg-type]
+    assert not any("coded under" in line for line in Heard.lines)
+    about = labelled_store / "store.json"
+    about.write_text(about.read_text().replace("key-1", "key-2"))
+    plan_study(make_config(), tmp_path / "other", Heard())  # type: ignore[arg-type]
+    assert any("under key key-1, the store's under key-2" in line for line in Heard.lines)
+    with pytest.raises(StudyError, match=r"planned on a store under key key-1, .* under key-2 now"):
+        run_study(make_config(), tmp_path / "same")
 
 
 def test_edited_plan_is_refused(make_config: Make, tmp_path: Path) -> None:

@@ -29,6 +29,15 @@ def test_same_config_resumes_and_another_is_refused_by_key(tmp_path: Path) -> No
         RunFolder.open(tmp_path / "r", Two(), "finetune")
 
 
+def test_a_run_stays_with_the_key_of_its_store(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "r", Two(), "pretrain")
+    run.bind_key("key-1")
+    run.bind_key("key-1")
+    with pytest.raises(ConfigError, match=r"begun on a store under key key-1, .* under key-2 now"):
+        run.bind_key("key-2")
+    run.close()
+
+
 def test_two_processes_cannot_share_a_run(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "r", Two(), "pretrain")
     with pytest.raises(ConfigError, match="another process"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -55,3 +57,49 @@ def test_impossible_splits_are_refused() -> None:
         split_patients(cases, {"train": 0.5}, 0)
     with pytest.raises(StoreError, match="too few patients"):
         split_patients(cases, {"train": 0.9, "val": 0.05, "test": 0.05}, 0)
+
+
+def as_before(
+    cases: pd.DataFrame, fractions: dict[str, float], seed: int, label: str | None
+) -> list[str]:
+    """The split as it was first written, patient by patient: it may never change."""
+    if label is None:
+        strata = dict.fromkeys(sorted(cases["patient_key"].unique()), "")
+    else:
+        counts = cases[label].astype(str).value_counts()
+        strata = {
+            str(patient): min(rows[label].astype(str), key=lambda c: (int(counts[c]), c))
+            for patient, rows in cases.groupby("patient_key", observed=True)
+        }
+    chosen: dict[str, str] = {}
+    for stratum in sorted(set(strata.values())):
+        patients = sorted(
+            (p for p in strata if strata[p] == stratum),
+            key=lambda p: hashlib.sha256(f"{seed}|{p}".encode()).hexdigest(),
+        )
+        bounds, total = [0], 0.0
+        for share in fractions.values():
+            total += share
+            bounds.append(round(total * len(patients)))
+        for name, start, stop in zip(fractions, bounds[:-1], bounds[1:], strict=True):
+            chosen.update(dict.fromkeys(patients[start:stop], name))
+    return [chosen[p] for p in cases["patient_key"]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from("abc")), min_size=60, max_size=120),
+    st.integers(0, 9),
+    st.sampled_from([None, "label"]),
+)
+def test_the_split_of_a_patient_is_what_it_always_was(
+    rows: list[tuple[int, str]], seed: int, label: str | None
+) -> None:
+    cases = pd.DataFrame({"patient_key": [f"p{n}" for n, _ in rows], "label": [c for _, c in rows]})
+    try:
+        split = split_patients(cases, SHARES, seed, label)
+    except StoreError:
+        return
+    assert split.tolist() == as_before(cases, SHARES, seed, label)
+    categorical = cases.astype("category")
+    assert split_patients(categorical, SHARES, seed, label).tolist() == split.tolist()
+    assert patient_strata(categorical, label).to_dict() == patient_strata(cases, label).to_dict()

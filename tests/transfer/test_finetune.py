@@ -16,13 +16,14 @@ from medssl.engine.run_folder import RunFolder
 from medssl.errors import CheckpointError, ConfigError, TrainingError
 from medssl.models.build import build_encoder
 from medssl.models.config import SegResNetConfig
-from medssl.models.weights import read_metadata, save_weights
+from medssl.models.weights import read_metadata, read_weights, save_weights
 from medssl.progress import Progress
 from medssl.store import open_store
 from medssl.transfer.cases import split_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.finetune import finetune
 from medssl.transfer.fit import fit, fit_and_predict
+from medssl.transfer.initial import told_of_pretraining
 from medssl.transfer.metrics import all_metrics
 
 MODEL = {"name": "segresnet", "init_filters": 4, "blocks_down": [1, 1]}
@@ -171,6 +172,26 @@ def test_pretrained_weights_are_taken_and_reported(ball_store: Path, tmp_path: P
     assert any(
         line.startswith(f"LEAK: pretraining saw {len(set(tested[:2]))}") for line in heard.lines
     )
+
+
+def test_an_encoder_of_another_key_is_told_and_compared_by_voxels(
+    ball_store: Path, tmp_path: Path
+) -> None:
+    store = open_store(ball_store)
+    init = pretrained(tmp_path / "pre", ball_store, ["nobody"])
+    weights = init / "checkpoints" / "encoder.safetensors"
+    about = {**read_metadata(weights), "store_key_id": "another"}
+    about.pop("weights_sha256")
+    save_weights(weights, read_weights(weights), about)
+    test = store.manifest[["volume_uid", "patient_key"]].iloc[:3]
+    told = told_of_pretraining(init, store, test)
+    assert f"under key another, this store's under {store.key_id}" in told
+    assert "not known" in told
+    seen = store.manifest[["patient_key", "pixel_sha256"]].iloc[2:5].assign(patient_key="x")
+    seen.to_parquet(init / "volumes.parquet")
+    assert told_of_pretraining(init, store, test).startswith("LEAK: pretraining saw 1 of the test")
+    (init / "volumes.parquet").unlink()
+    assert "left no record" in told_of_pretraining(init, store, test)
 
 
 def test_head_only_steps_leave_the_encoder_as_it_was(ball_store: Path, tmp_path: Path) -> None:

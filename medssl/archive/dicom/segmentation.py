@@ -82,10 +82,8 @@ class Segment:
             place = _place(frame, grid, pixels.shape)
             if place is None:
                 return self._resampled(grid)
-            index = place(np.argwhere(pixels))
-            within = ((index >= 0) & (index < np.array(grid.shape))).all(axis=1)
-            drawn[tuple(index[within].T)] = True
-            inside, marked = inside + int(within.sum()), marked + len(within)
+            inside += place.draw(pixels, drawn)
+            marked += int(pixels.sum())
         if inside < INSIDE_SHARE * marked:
             raise LabelFault(Reason.LABEL_GRID_MISMATCH, f"{inside / marked:.3f} inside the image")
         return drawn, (Reason.LABEL_THRESHOLDED,) if cut else ()
@@ -239,8 +237,42 @@ def _is_coarse(stated: float | None, frames: tuple[Frame, ...], grid: Grid) -> b
     return bool(((at - at[0]) % np.rint(times) == 0).all())
 
 
-def _place(frame: Frame, grid: Grid, shape: tuple[int, ...]) -> Any:
-    """From (row, column) of a frame to voxels of the grid; None where they do not coincide."""
+@dataclass(frozen=True)
+class Place:
+    """Where a frame lies in a grid: the voxel of its first pixel, and the step to the next row and
+    to the next column, each along one axis of the grid."""
+
+    first: _Index
+    steps: _Index
+
+    def draw(self, pixels: Drawn, drawn: Drawn) -> int:
+        """Fill the voxels that are marked; how many of them lie in the grid."""
+        axes = np.abs(self.steps).argmax(axis=1)
+        fixed = 3 - int(axes.sum())
+        if not 0 <= self.first[fixed] < drawn.shape[fixed]:
+            return 0
+        of_frame: list[slice] = []
+        of_grid: list[Any] = [int(self.first[fixed])] * 3
+        for axis, count, step in zip(axes, pixels.shape, self.steps, strict=True):
+            start, size = int(self.first[axis]), drawn.shape[axis]
+            if step[axis] > 0:
+                low, high = max(0, -start), min(count, size - start)
+                of_grid[axis] = slice(start + low, start + high)
+            else:
+                low, high = max(0, start - size + 1), min(count, start + 1)
+                stop = start - high
+                of_grid[axis] = slice(start - low, stop if stop >= 0 else None, -1)
+            if low >= high:
+                return 0
+            of_frame.append(slice(low, high))
+        view = drawn[tuple(of_grid)]
+        cut = pixels[tuple(of_frame)]
+        view |= cut if axes[0] < axes[1] else cut.T
+        return int(cut.sum())
+
+
+def _place(frame: Frame, grid: Grid, shape: tuple[int, ...]) -> Place | None:
+    """Where the pixels of a frame coincide with voxels of the grid; None where they do not."""
     if not (frame.position and frame.orientation and frame.spacing):
         raise LabelFault(Reason.LABEL_GRID_MISMATCH, "a frame without a place")
     origin = np.array(frame.position)
@@ -254,9 +286,7 @@ def _place(frame: Frame, grid: Grid, shape: tuple[int, ...]) -> Any:
     off = np.abs(start - whole_start) + reach.sum(axis=0)
     if off.max() > _SAME_GRID_VOXELS or (np.abs(whole_steps).sum(axis=1) != 1).any():
         return None
-    first, step = whole_start.astype(np.int64), whole_steps.astype(np.int64)
-
-    def place(pixels: _Index) -> _Index:
-        return np.asarray(first + pixels @ step)
-
-    return place
+    axes = np.abs(whole_steps).argmax(axis=1)
+    if axes[0] == axes[1]:
+        return None
+    return Place(whole_start.astype(np.int64), whole_steps.astype(np.int64))

@@ -29,9 +29,9 @@ from medssl.archive.dicom.padding import padding_of_volume
 from medssl.archive.dicom.policy import Policy
 from medssl.archive.dicom.respace import interpolate, stack_or_respace
 from medssl.archive.dicom.strays import check_strays, num_without_place
-from medssl.archive.lost import Lost, may_be_slices
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan, Source
+from medssl.archive.whole import Lost, may_lack
 from medssl.store.voxels import Rescale
 from medssl.volume import Array
 
@@ -282,13 +282,8 @@ class _Series:
 
     def _check_neighbours(self, ordered: Sequence[Slice]) -> None:
         """Raise Misplaced where a damaged file beside the stack may be a slice of its ends."""
-        if not self.damaged.beside or len(ordered[0].header.frames) > 1:
-            return
-        stack = [one.header for one in ordered]
         instances = {h.path: h.instance for h in self.headers if h.path not in self.lost}
-        if _is_complete(ordered, len(set(instances.values()))):
-            return
-        number = may_be_slices(self.damaged.beside, stack, instances)
+        number = may_lack(self.damaged.beside, [one.header for one in ordered], instances)
         if number == 1:
             raise Misplaced(Reason.MISSING_SLICE, "1 damaged file beside it may be its slice")
         if number:
@@ -402,13 +397,6 @@ def _unfit(frame: Frame) -> Reason | None:
     if len(frame.spacing) != 2 or min(frame.spacing) <= 0:
         return Reason.PIXEL_SPACING_MISSING
     return None
-
-
-def _is_complete(ordered: Sequence[Slice], num_instances: int) -> bool:
-    """Whether the headers declare as many images as there are, in this stack or in the series."""
-    declared = {one.header.declared_slices or one.header.declared_images for one in ordered}
-    number = declared.pop()
-    return not declared and number in (len(ordered), num_instances)
 
 
 def _shared_places(part: Part) -> str:

@@ -181,9 +181,7 @@ def _rois(ds: Dataset) -> Iterator[Roi]:
     common = frames[0] if len(set(frames)) == 1 else elements.text(ds, "FrameOfReferenceUID")
     drawn: dict[str, list[Dataset]] = defaultdict(list)
     for item in elements.items(ds, "ROIContourSequence"):
-        drawn[elements.text(item, "ReferencedROINumber")] += (
-            elements.items(item, "ContourSequence")
-        )
+        drawn[elements.text(item, "ReferencedROINumber")] += elements.items(item, "ContourSequence")
     for item in elements.items(ds, "StructureSetROISequence"):
         contours = drawn.get(elements.text(item, "ROINumber"))
         if contours:

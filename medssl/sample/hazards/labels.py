@@ -148,7 +148,17 @@ def segmentation_alone(place: Place) -> None:
         path.unlink()
 
 
+def segmentation_fractional(place: Place) -> None:
+    """A SEG of probabilities from 0.1 to 0.9: the segment is where they reach one half."""
+    series = Clean(place).expect()
+    shares = np.clip((series.values + 400) / 1600, 0.1, 0.9).round(1)
+    shares[shares == 0.5] = 0.6  # half of 255 is no whole number
+    place.true_mask(shares > 0.5, series.affine)
+    _write_segmentation(series, shares)
+
+
 def _write_segmentation(series: Clean, classes: Array) -> list[Path]:
+    """The series, and a SEG of one segment: of true and false, or of shares from 0 to 1."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
@@ -160,11 +170,13 @@ def _write_segmentation(series: Clean, classes: Array) -> list[Path]:
         segmented_property_type=codes.SCT.Mass,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
     )
-    place = series.place
+    place, shares = series.place, classes.dtype.kind == "f"
+    kind = np.float32 if shares else np.uint8
     made = hd.seg.Segmentation(
         source_images=[pydicom.dcmread(path) for path in reversed(paths)],
-        pixel_array=np.ascontiguousarray(classes[::-1]).astype(np.uint8),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        pixel_array=np.ascontiguousarray(classes[::-1]).astype(kind),
+        segmentation_type=hd.seg.SegmentationTypeValues["FRACTIONAL" if shares else "BINARY"],
+        fractional_type=hd.seg.SegmentationFractionalTypeValues.PROBABILITY,
         segment_descriptions=[described],
         series_instance_uid=place.uid("series", "seg"),
         series_number=700,
@@ -339,6 +351,8 @@ HAZARDS = (
            under=((MAPPED, (exact(), mask())),)),
     Hazard("segmentation-alone", "a DICOM SEG without its CT", segmentation_alone,
            (refused(Reason.LABEL_WITHOUT_IMAGE),)),
+    Hazard("segmentation-fractional", "a DICOM SEG of probabilities", segmentation_fractional,
+           _NOT_MAPPED, under=((MAPPED, (exact(), mask(Reason.LABEL_THRESHOLDED))),)),
     Hazard("structure-set", "an RTSTRUCT with a hole on a CT", structure_set, _NOT_MAPPED,
            under=((MAPPED, (exact(), mask())),)),
     Hazard("structure-set-overlap", "two ROIs that share voxels", structure_set_overlap,

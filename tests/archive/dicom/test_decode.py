@@ -19,9 +19,9 @@ from pydicom.uid import HTJ2K as HTJ2KAny
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,

@@ -50,9 +50,11 @@ def test_a_sequence_that_became_a_number_is_absent(make_series: Callable[..., An
     ds.LUTExplanation = "x"
     old, new = b"\x28\0\x00\x30SQ\0\0", b"\x28\0\x00\x30UN\0\0"
     assert changed(make_series, old, old, ModalityLUTSequence=[ds]).frames[0].lookup
-    assert not changed(
-        make_series, old, new.replace(b"UN", b"OB"), ModalityLUTSequence=[ds]
-    ).frames[0].lookup
+    assert (
+        not changed(make_series, old, new.replace(b"UN", b"OB"), ModalityLUTSequence=[ds])
+        .frames[0]
+        .lookup
+    )
 
 
 @pytest.mark.parametrize("value", [b"1\\2 ", b"nan ", b"1,5 "])

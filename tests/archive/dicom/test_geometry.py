@@ -147,8 +147,7 @@ def test_whatever_the_jitter_a_stack_that_is_taken_is_right(
     )
     try:
         result = stack(positions[list(case["order"])], case["orientation"], case["spacing"])
-    except Misplaced as problem:
-        assert problem.reason is Reason.SPACING_IRREGULAR
+    except Misplaced:
         assert off.max() > 0.7 * limit  # its spacing is that of the jittered slices
         return
     assert off.max() <= 1.6 * limit

@@ -265,3 +265,30 @@ def test_a_damaged_label_leaves_its_image_alone(
     path.write_bytes(path.read_bytes()[:-9])
     result = take(structures={"a": 1})
     assert (result.num_volumes, result.rejected) == (1, {"PIXEL_DATA_LENGTH": 1})
+
+
+def test_contours_are_not_drawn_on_slices_that_were_made_by_resampling(
+    tmp_path: Path, make_series: Any, take: Any, write_structure_set: Write
+) -> None:
+    one = make_series()
+    one.folder = tmp_path / "archive" / "images"
+    for i, ds in enumerate(one.slices):
+        ds.ImagePositionPatient = [-20, -30, 100 + 2.0 * i + (0.7 if i == 3 else 0)]
+    one.write()
+    rois = {"GTV": [square(1, 2, 6), square(4, 2, 6)]}
+    write_structure_set(tmp_path / "archive/rs", one.slices, rois)
+    result = take(structures={"gtv": 1}, irregular_spacing="resample")
+    assert result.corrections == {"SPACING_RESAMPLED": 1}
+    assert (result.masks, result.rejected) == (0, {"LABEL_OFF_SLICE": 1})
+
+
+def test_a_label_among_the_slices_hides_no_lost_slice(
+    tmp_path: Path, series: Any, take: Any, write_structure_set: Write
+) -> None:
+    images = tmp_path / "archive" / "images"
+    rois = {"GTV": [square(3, 2, 6)]}
+    write_structure_set(images / "050_10", series.slices, rois, series=["1.2.3"])
+    (images / "040_8").write_bytes((images / "035_7").read_bytes()[:200])
+    result = take(structures={"gtv": 1})
+    assert result.num_volumes == 0
+    assert {"MISSING_SLICE", "LABEL_WITHOUT_IMAGE"} <= set(result.rejected)

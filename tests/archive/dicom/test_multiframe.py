@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from medssl.archive.dicom import group_by_series, read_header, read_series
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan
+from medssl.archive.whole import Lost
 
 ENHANCED = {
     "CT": "1.2.840.10008.5.1.4.1.1.2.1",
@@ -213,5 +214,18 @@ def test_more_frames_than_functional_groups_is_refused(judge_enhanced: JudgeEnha
 def test_a_gap_between_frames_is_seen(judge_enhanced: JudgeEnhanced) -> None:
     ds = enhanced("MR", [frame_groups(z) for z in (0.0, 2.0, 6.0, 8.0)], shared_groups())
     (rejection,) = judge_enhanced(ds)
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason is Reason.MISSING_SLICE
+
+
+def test_a_damaged_file_beside_a_file_that_is_whole_in_itself_costs_nothing(
+    judge_enhanced: JudgeEnhanced, tmp_path: Path
+) -> None:
+    ds = enhanced("MR", [frame_groups(z) for z in (0.0, 2.0, 4.0)], shared_groups())
+    assert isinstance(judge_enhanced(ds)[0], Scan)
+    header = read_header(tmp_path / "enhanced")
+    beside = Lost(beside=(tmp_path / "enhancee",))
+    assert isinstance(read_series([header], lost=beside)[0], Scan)
+    (rejection,) = read_series([header], lost=Lost(certain=1))
     assert isinstance(rejection, Rejection)
     assert rejection.reason is Reason.MISSING_SLICE

@@ -189,3 +189,50 @@ def test_other_files_are_told_apart(real_data: Path) -> None:
         with pytest.raises(Unreadable) as caught:
             read_header(real_data / name)
         assert caught.value.reason is Reason.UNKNOWN_FORMAT
+
+
+ENDS = {
+    **{f"dicom_suites/dcm_qa_nih/In/20180918GE/mr_000{n}": {"EXACT": 10} for n in range(4, 8)},
+    **{f"dicom_suites/dcm_qa_nih/In/20180918Si/mr_000{n}": {"EXACT": 2} for n in range(3, 7)},
+    "dicom_suites/dcm_qa_enh/In/Philips": {"EXACT": 2},
+    "dicom_suites/dcm_qa_enh/In/Siemens/XA10": {"EXACT": 4},
+    "dicom_suites/dcm_qa_ts/In": {"DUPLICATE_DROPPED": 1},
+    "dicom_suites/dicom2nifti/failing/sliceincrement/001": {"MISSING_SLICE": 1},
+    "dicom_suites/dicom2nifti/ge/anatomical/001": {"EXACT": 1},
+    "dicom_suites/dicom2nifti/ge/anatomical/001_implicit": {"EXACT": 1},
+    "dicom_suites/dicom2nifti/ge/anatomical/001_single_slice": {"SINGLE_SLICE": 1},
+    "dicom_suites/dicom2nifti/generic/compressed_j2k/001": {"EXACT": 1},
+    "dicom_suites/dicom2nifti/generic/rgb/001": {"SECONDARY_CAPTURE": 4},
+    "dicom_suites/dicom2nifti/siemens/anatomical/001": {"EXACT": 1},
+    "dicom_suites/dicom2nifti/siemens/anatomical/001_implicit": {"EXACT": 1},
+    **{
+        f"sarcoma/dicom/STS_{patient}/{kind}/{part}": {end: 1}
+        for patient in ("001", "002", "003", "006", "008", "009", "011", "012")
+        for kind in ("CT", "MR_T1", "PET")
+        for part, end in (("image", "EXACT"), ("mask", "label"))
+    },
+    "sarcoma/raw_pet/STS_001/image": {"EXACT": 1},
+    "sarcoma/raw_pet/STS_001/mask": {"label": 1},
+}
+
+
+def test_every_series_comes_to_the_end_that_the_table_says(real_data: Path) -> None:
+    """All folders with DICOM in them: what is refused stands here too, so that no refusal hides."""
+    found: dict[str, dict[str, int]] = {}
+    for suite in ("dicom_suites", "sarcoma/dicom", "sarcoma/raw_pet"):
+        for path in sorted((real_data / suite).rglob("*")):
+            if path.is_file():
+                place = path.parent.relative_to(real_data).as_posix()
+                found.setdefault(place, {})
+    for place in list(found):
+        headers = []
+        for path in sorted((real_data / place).iterdir()):
+            if path.is_file() and path.read_bytes()[128:132] == b"DICM":
+                headers.append(read_header(path))
+        ends: Counter[str] = Counter(label=sum(h.label is not None for h in headers))
+        for group in group_by_series([h for h in headers if h.label is None]):
+            for item in read_series(group):
+                codes = item.corrections if isinstance(item, Scan) else (item.reason,)
+                ends["+".join(codes) or "EXACT"] += 1
+        found[place] = dict(+ends)
+    assert {place: ends for place, ends in found.items() if ends} == ENDS

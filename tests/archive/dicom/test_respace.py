@@ -120,3 +120,9 @@ def test_padding_never_mixes_with_what_was_measured() -> None:
     assert padding == (-2024.0, -2024.0)
     expected = [[76, 76, -2024], [76, 76, 76], [76, -2024, 76], [-2024, -2024, 76]]
     np.testing.assert_array_equal(values[:, 0], expected)
+
+
+def test_what_else_is_wrong_with_a_stack_is_told_as_ever(make_series: MakeSeries) -> None:
+    (judged,) = judge(make_series(num=1))
+    assert isinstance(judged, Rejection)
+    assert judged.reason is Reason.SINGLE_SLICE

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medssl.archive.dicom.segmentation import Segment, read_segmentation
+from medssl.archive.dicom.segmentation import Place, Segment, read_segmentation
 from medssl.archive.dicom.structures import Grid, LabelFault
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Scan
@@ -251,3 +251,22 @@ def test_an_object_that_breaks_the_standard_is_refused(
     with pytest.raises(LabelFault) as caught:
         read_segmentation(path)
     assert caught.value.reason is Reason.DICOM_HEADER_DAMAGED
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_frame_lies_where_each_of_its_pixels_lies(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    row, column = rng.permutation(3)[:2]
+    steps = np.zeros((2, 3), dtype=np.int64)
+    steps[0, row], steps[1, column] = rng.choice([-1, 1], 2)
+    first = rng.integers(-3, 9, 3)
+    pixels = rng.random((5, 6)) < 0.5
+    expected, inside = np.zeros((7, 6, 5), dtype=bool), 0
+    for r, c in np.argwhere(pixels):
+        at = first + r * steps[0] + c * steps[1]
+        if (at >= 0).all() and (at < expected.shape).all():
+            expected[tuple(at)] = True
+            inside += 1
+    found = np.zeros_like(expected)
+    assert Place(first, steps).draw(pixels, found) == inside
+    np.testing.assert_array_equal(found, expected)

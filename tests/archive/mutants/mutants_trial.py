@@ -16,10 +16,12 @@ from mutants_oracle import Disagrees, compare_dicom, compare_nifti
 from medssl.archive.cases import series_tag
 from medssl.archive.dicom import Header, Unreadable, group_by_series, read_header, read_series
 from medssl.archive.identity import Key
-from medssl.archive.lost import Lost, LostFile, still_lost, tags_in_bytes
+from medssl.archive.lost import LostFile
 from medssl.archive.nifti import read_nifti
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan
+from medssl.archive.uids_in_bytes import tags_in_bytes
+from medssl.archive.whole import Lost, still_lost
 
 _KEY = Key(b"mutants" * 8)
 _MOST_VOXELS = 1 << 24
@@ -186,7 +188,9 @@ def _series(own: Path, name: str, files: tuple[Path, ...]) -> Base:
     layouts = [layout_of(data) for data in contents]
     scans = [s for g in group_by_series(headers) for s in read_series(g) if isinstance(s, Scan)]
     one_volume = len(scans) == 1 and all(len(h.frames) == 1 for h in headers)
-    return Base(tuple(paths), tuple(contents), tuple(layouts), tuple(headers), tuple(scans), one_volume)
+    return Base(
+        tuple(paths), tuple(contents), tuple(layouts), tuple(headers), tuple(scans), one_volume
+    )
 
 
 def try_nifti(folder: Path, trial: NiftiTrial) -> Verdict:
