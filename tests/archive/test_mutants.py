@@ -151,8 +151,8 @@ def test_ten_thousand_damaged_series(
 ) -> None:
     tally = Tally()
     series = {**made, **real_series(real_data)}
-    slow = {"j2k": 300, "enhanced_philips": 200, "colour": 100, "increment": 200}
-    trials = series_mutants(series, {"": 420, **slow})
+    slow = {"j2k": 500, "enhanced_philips": 400, "colour": 100, "increment": 300}
+    trials = series_mutants(series, {"": 700, **slow})
     trials.sort(key=lambda trial: (trial.seed // 50, trial.name))
     run(partial(try_series, scratch), trials, tally)
     print(tally)

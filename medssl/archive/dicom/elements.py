@@ -149,6 +149,19 @@ def items(ds: Dataset, key: Key) -> list[Dataset]:
     return list(value) if isinstance(value, Sequence) else []
 
 
+def is_no_sequence(ds: Dataset | None, key: Key) -> bool:
+    """Whether a sequence is there that cannot be read as one: what it says is not known."""
+    if ds is None or tag_of(key) not in ds:
+        return False
+    value = raw(ds, key)
+    if value is None:  # empty, or of a VR that does not exist
+        try:
+            return bool(getattr(ds.get_item(tag_of(key)), "value", None))
+        except Exception:  # pydicom raises many kinds for a damaged element
+            return True
+    return not isinstance(value, Sequence) and value not in ("", b"")
+
+
 def first_item(ds: Dataset | None, key: Key) -> Dataset | None:
     """The first item of a sequence, or None."""
     found = items(ds, key) if ds is not None else []
