@@ -1,12 +1,14 @@
 """Make the reference pages that are generated: python docs/make_reference.py
 
 configuration.md comes from the pydantic models, cli.md from the commands, reason-codes.md from the
-reasons. A test compares the pages with what this script would write.
+reasons, explanation/archive-rows.md from archive_rows.py. A test compares the pages with what this
+script would write.
 """
 
 from __future__ import annotations
 
 import inspect
+import runpy
 import sys
 import types
 import typing
@@ -29,6 +31,7 @@ from medssl.engine.config import PretrainConfig
 from medssl.transfer.config import FinetuneConfig
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+_ARCHIVE_ROWS = runpy.run_path(str(Path(__file__).resolve().with_name("archive_rows.py")))
 
 STAGES: dict[str, type[Config]] = {
     "medssl ingest --config": IngestConfig,
@@ -46,6 +49,7 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "configuration.md": configuration_page(),
         "reason-codes.md": reason_codes_page(),
+        _ARCHIVE_ROWS["PAGE"]: _ARCHIVE_ROWS["page"](),
     }
 
 

@@ -87,8 +87,7 @@ def load_nifti(path: Path, max_voxels: int = 2**30) -> NiftiFile:
     head = inflate(data[:65536], 544)[0] if data[:2] == b"\x1f\x8b" else data[:544]
     header, offset, single = _parse_header(head)
     shape = _shape_of(header)
-    if int(np.prod(shape, dtype=object)) > max_voxels:
-        raise NiftiFault(Reason.TOO_LARGE, f"{'x'.join(map(str, shape))} voxels")
+    _check_size(shape, max_voxels)
     affine, stated, corrections = _affine_of(header, shape)
     slope, intercept, scale_note = _scale_of(header)
     if not single:
@@ -219,6 +218,11 @@ def _shape_of(header: Any) -> tuple[int, int, int, int]:
         raise NiftiFault(Reason.NOT_THREE_D, "x".join(map(str, sizes)))
     x, y, z, *t = sizes
     return x, y, z, t[0] if t else 1
+
+
+def _check_size(shape: tuple[int, ...], max_voxels: int) -> None:
+    if int(np.prod(shape, dtype=object)) > max_voxels:
+        raise NiftiFault(Reason.TOO_LARGE, f"{'x'.join(map(str, shape))} voxels")
 
 
 def _scale_of(header: Any) -> tuple[float, float, list[Reason]]:

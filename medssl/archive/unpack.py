@@ -18,6 +18,7 @@ import shutil
 import stat
 import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -79,10 +80,11 @@ def unpack(packed: Packed) -> Unpacked:
     kept = _kept(packed)
     if kept is not None:
         return kept
-    partial = f"{packed.folder}.partial"
-    for folder in (packed.folder, partial):
-        shutil.rmtree(folder, ignore_errors=True)
-    os.mkdir(partial, 0o700)
+    shutil.rmtree(packed.folder, ignore_errors=True)
+    # No process of a run that was just killed, and is not yet gone, has the same one.
+    partial = tempfile.mkdtemp(
+        ".partial", f"{os.path.basename(packed.folder)}.", os.path.dirname(packed.folder)
+    )
     members = os.path.join(partial, MEMBERS)
     os.mkdir(members, 0o700)
     answer, lasting = Unpacked(), True
@@ -98,7 +100,11 @@ def unpack(packed: Packed) -> Unpacked:
         if lasting:
             with open(os.path.join(partial, _MARKER), "x", encoding="ascii") as file:
                 file.write("\n".join((packed.found.stamp, answer.reason, answer.detail)))
-            os.rename(partial, packed.folder)
+            try:
+                os.rename(partial, packed.folder)
+            except OSError:
+                if _kept(packed) is None:  # else such a process was as quick
+                    raise
         return answer
     finally:
         shutil.rmtree(partial, ignore_errors=True)

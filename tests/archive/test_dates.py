@@ -28,6 +28,8 @@ def test_each_patient_and_each_key_has_a_day_of_its_own() -> None:
     assert len(set(days)) == 400
     assert epoch_day(Key(b"q" * 32), "0") != days[0]
     assert epoch_day(KEY, "0") == days[0]
+    told = [study_day(KEY, f"{n}", "20200301") for n in range(400)]
+    assert len(set(told)) == 400
 
 
 def test_the_draw_is_even_and_so_wide_that_an_offset_hides_the_date() -> None:

@@ -159,4 +159,4 @@ def test_200_000_names_take_no_memory_of_their_own(mask: str) -> None:
         pairing.pair(relative for relative, _ in pairing.extended_names())
         assert sum(label is not None for _, label, _ in pairing.images()) == 100_000
         assert sum(1 for _ in pairing.paired_labels()) == 100_000
-        assert rss_mib() - before < 60
+        assert rss_mib() - before < 34  # 25 by SQLite's cache; names in memory would take 43

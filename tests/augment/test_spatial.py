@@ -154,6 +154,15 @@ def test_a_ramp_in_world_space_comes_out_as_it_is(
     assert not patch.valid[beyond].any()
 
 
+def test_a_sheared_scan_comes_out_straight() -> None:
+    """Axes of a patch are perpendicular and as long as was asked, whatever those of the scan."""
+    affine = affine_like("SAR", (3.0, 1.0, 1.0), 8.0, shear=0.25)
+    stored = np.zeros((9, 10, 11), np.float32)
+    patch = sample_volume(FromMemory(stored), scan_of(stored.shape, affine), (6, 6, 6), 1.5)
+    axes = patch.affine[:3, :3]
+    assert np.abs(axes.T @ axes - 1.5**2 * np.eye(3)).max() < 1e-6
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.tuples(st.booleans(), st.booleans(), st.booleans()),

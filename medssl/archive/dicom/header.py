@@ -182,10 +182,7 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
     instance, study, series = (
         elements.text(ds, k) for k in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     )
-    if not (sop_class and instance and study and series):
-        raise Unreadable(Reason.DICOM_HEADER_DAMAGED if cut_off else Reason.DICOM_UID_MISSING)
-    if not all(uid.isprintable() for uid in (sop_class, instance, study, series)):
-        raise Unreadable(Reason.DICOM_HEADER_DAMAGED, "UID")  # another element's bytes in it
+    _check_identified((sop_class, instance, study, series), cut_off)
     modality = modality_of(sop_class)
     unknown = modality is None and reason_not_an_image(sop_class) is Reason.OTHER_DICOM_OBJECT
     if unknown and modality_of(stored_as) is not None:
@@ -221,6 +218,14 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
         declared_images=elements.integer(ds, "ImagesInAcquisition"),
         label=label_reference(path) if sop_class in LABEL_CLASSES else None,
     )
+
+
+def _check_identified(uids: tuple[str, ...], cut_off: bool) -> None:
+    """Raise Unreadable where a file does not say what it is and which series it belongs to."""
+    if not all(uids):
+        raise Unreadable(Reason.DICOM_HEADER_DAMAGED if cut_off else Reason.DICOM_UID_MISSING)
+    if not all(uid.isprintable() for uid in uids):
+        raise Unreadable(Reason.DICOM_HEADER_DAMAGED, "UID")  # another element's bytes in it
 
 
 def _is_pixel_tag(begin: bytes, transfer_syntax: str) -> bool:

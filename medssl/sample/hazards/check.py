@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,7 @@ def check_hazards(out: Path, work: Path, progress: Progress = SILENT) -> list[Ch
     Raises:
         MedsslError: the run over the whole archive failed.
     """
-    with (out / "hazards.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_table(out)
     key_file = work / "check.key"
     make_key_file(key_file)
     whole = _ingest(out / "archive", work / "whole", key_file, "", progress)
@@ -84,12 +84,27 @@ def check_hazards(out: Path, work: Path, progress: Progress = SILENT) -> list[Ch
         if not row["setting"]:
             checked.append(_compare(out, row, whole))
             continue
-        try:
-            run = _ingest_apart(out, row, work / f"apart_{number:03d}", key_file, progress)
-        except MedsslError as error:
-            checked.append(Checked(*_of(row), found=f"{type(error).__name__}: {error}"))
-            continue
-        checked.append(_compare(out, row, run))
+        checked.append(check_alone(out, row, work / f"apart_{number:03d}", key_file, progress))
+    return checked
+
+
+def read_table(out: Path) -> list[dict[str, str]]:
+    """The rows of the table that `write_hazards` wrote into `out`."""
+    with (out / "hazards.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def check_alone(
+    out: Path, row: dict[str, str], work: Path, key_file: Path, progress: Progress = SILENT
+) -> Checked:
+    """One row of the table by a run over its folder alone; `work` is for a copy and a store."""
+    try:
+        run = _ingest_apart(out, row, work, key_file, progress)
+    except MedsslError as error:
+        return Checked(*_of(row), found=f"{type(error).__name__}: {error}")
+    checked = _compare(out, row, run)
+    if not (checked.wrong or row["setting"]) and run.ignored != int(row["ignored"]):
+        return replace(checked, wrong=f"{run.ignored} files ignored, not {row['ignored']}")
     return checked
 
 
@@ -98,13 +113,27 @@ def _ingest_apart(
 ) -> _Run:
     """One folder under its setting, from a copy that lies as it lies in the archive."""
     folder = row["folder"]
-    shutil.copytree(out / "archive" / folder, work / "archive" / folder, symlinks=True)
+    _copy(out / "archive" / folder, work / "archive" / folder)
     setting = row["setting"].replace("unpacked", str(work / "unpacked"))
     if row["setting"] == LATE:
         setting = ""
         _ingest(work / "archive", work, key_file, setting, progress)
         shutil.copytree(out / "late" / folder, work / "archive" / folder, dirs_exist_ok=True)
     return _ingest(work / "archive", work, key_file, setting, progress)
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """A folder with its links as links, and one file under several names as one."""
+    copied: dict[int, str] = {}
+
+    def copy(source: str, copy_of: str) -> None:
+        first = copied.setdefault(os.stat(source).st_ino, copy_of)
+        if first == copy_of:
+            shutil.copy2(source, copy_of)
+        else:
+            os.link(first, copy_of)
+
+    shutil.copytree(folder, target, symlinks=True, copy_function=copy)
 
 
 def _ingest(archive: Path, work: Path, key_file: Path, setting: str, progress: Progress) -> _Run:

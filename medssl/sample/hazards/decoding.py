@@ -118,7 +118,7 @@ def _gdcm_codestream(path: Path, syntax: str, scratch: Path) -> bytes:
 
 
 def _fragments(ds: Dataset, frames: list[bytes], each: int = 1) -> None:
-    ds.PixelData = encapsulate(frames, fragments_per_frame=each)
+    ds.PixelData = encapsulate(frames, fragments_per_frame=each, has_bot=each == 1)
     ds["PixelData"].VR = "OB"
     ds["PixelData"].is_undefined_length = True
 
