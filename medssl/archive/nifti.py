@@ -12,18 +12,19 @@ import zlib
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from medssl.archive.find import stem_of
+from medssl.archive.find import is_nifti_header, stem_of
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan, Source
 from medssl.store.voxels import Rescale
 from medssl.volume import Affine, Array, spacing_of
 
 _READ_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI-1 datatype codes: real scalars
+_FORM_CODES = range(6)
 _TAIL_BYTES = 1 << 20
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres
 _PLAUSIBLE_MM = (0.02, 60.0)
@@ -96,8 +97,13 @@ def load_nifti(path: Path, max_voxels: int = 2**30) -> NiftiFile:
         data = image.read_bytes()
         hashes.append(hashlib.sha256(data).hexdigest())
     dtype = header.get_data_dtype()
+    size = int(header["sizeof_hdr"])
     wanted = offset + int(np.prod(shape)) * dtype.itemsize
     content, overlong = _content(data, wanted)
+    if single and content[size] and (offset > size + 4 or overlong):
+        _check_extensions(
+            content[size + 4 : offset], "big" if header.endianness == ">" else "little"
+        )
     raw = np.frombuffer(content, dtype=dtype, count=int(np.prod(shape)), offset=offset)
     notes = [*corrections, *scale_note, *([Reason.NIFTI_TRAILING_BYTES] if overlong else [])]
     voxels = raw.reshape(shape, order="F")
@@ -144,6 +150,23 @@ def _content(data: bytes, wanted: int) -> tuple[bytes, bool]:
     return content, len(content) > wanted or bool(rest.strip(b"\0"))
 
 
+def _check_extensions(content: bytes, order: Literal["little", "big"]) -> None:
+    """Raise NiftiFault unless the header's extensions end where the voxels begin.
+
+    Args:
+        content: what lies between the header and the voxels. After the last extension only zeros
+            may follow.
+    """
+    at = 0
+    while at == 0 or any(content[at:]):
+        length = int.from_bytes(content[at : at + 4], order)
+        if length < 8 or at + length > len(content):
+            raise NiftiFault(
+                Reason.NIFTI_HEADER_INVALID, "the extensions do not end where the voxels begin"
+            )
+        at += length
+
+
 def pair_image(header_path: Path) -> Path | None:
     """The .img that belongs to a .hdr; None for a NIfTI in one file, or where it is missing."""
     if not header_path.name.lower().endswith((".hdr", ".hdr.gz")):
@@ -162,7 +185,11 @@ def _parse_header(head: bytes) -> tuple[Any, int, bool]:
     kind, size = (Nifti2Header, 540) if is_two else (Nifti1Header, 348)
     if len(head) < size:
         raise NiftiFault(Reason.NIFTI_TRUNCATED, f"{len(head)} bytes of header")
+    if not is_nifti_header(head):
+        raise NiftiFault(Reason.NIFTI_HEADER_INVALID, "magic")
     header = kind(head[:size], check=False)
+    if is_two and tuple(header["eol_check"].tolist()) not in ((13, 10, 26, 10), (0, 0, 0, 0)):
+        raise NiftiFault(Reason.NIFTI_HEADER_INVALID, "line ends were converted")
     single = bytes(header["magic"].item())[:2] == b"n+"
     offset = float(header["vox_offset"])
     if not (np.isfinite(offset) and offset == int(offset) and 0 <= offset < 2**40):
@@ -213,6 +240,9 @@ def _scale_of(header: Any) -> tuple[float, float, list[Reason]]:
 def _affine_of(header: Any, shape: tuple[int, ...]) -> tuple[Affine, bool, list[Reason]]:
     """sform where its code is set, else qform, else the voxel sizes alone (as nibabel)."""
     s_code, q_code = int(header["sform_code"]), int(header["qform_code"])
+    for code in (s_code, q_code):
+        if code not in _FORM_CODES:
+            raise NiftiFault(Reason.AFFINE_INVALID, f"sform_code {s_code}, qform_code {q_code}")
     sform = np.asarray(header.get_sform(), dtype=np.float64) if s_code > 0 else None
     qform = _qform_of(header) if q_code > 0 else None
     notes: list[Reason] = []

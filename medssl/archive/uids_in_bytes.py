@@ -11,6 +11,7 @@ from medssl.archive.identity import Key
 
 _SEARCHED_BYTES = 1 << 16
 _UID = re.compile(rb"[0-9][0-9.]{0,63}")
+_UID_BYTES = [bytes([byte]) for byte in b"0123456789."]
 _SERIES = (0x0020, 0x000E)
 _STUDY = (0x0020, 0x000D)
 _INSTANCE = (0x0008, 0x0018)
@@ -51,7 +52,9 @@ def _uids(head: bytes, tag: tuple[int, int]) -> Iterable[tuple[str, int, int]]:
             explicit = head[at + 4 : at + 6] == b"UI"
             size = head[at + 6 : at + 8] if explicit else head[at + 4 : at + 8]
             length = int.from_bytes(size, order)
-            value = head[at + 8 : at + 8 + length].rstrip(b"\0 ") if length <= 64 else b""
-            if _UID.fullmatch(value):
-                yield value.decode("ascii"), at, at + 8 + length
+            end = at + 8 + length
+            value = head[at + 8 : end].rstrip(b"\0 ") if length <= 64 else b""
+            cut = len(head) < end or head[end : end + 1] in _UID_BYTES
+            if _UID.fullmatch(value) and not cut:
+                yield value.decode("ascii"), at, end
             at = head.find(mark, at + 1)

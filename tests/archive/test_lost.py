@@ -277,3 +277,6 @@ def test_of_several_uids_in_the_bytes_the_series_own_counts(tmp_path: Path) -> N
     path.write_bytes(b"\x20\0\x0e\0UI\xff\xff" + b"1" * 300)
     assert tags_in_bytes(KEY, path) == ""
     assert tags_in_bytes(KEY, tmp_path / "absent") == ""
+    for cut in (referenced[:-2], referenced[:6] + b"\x04\0" + referenced[8:]):
+        path.write_bytes(cut)  # a part of a UID is no UID
+        assert tags_in_bytes(KEY, path) == ""

@@ -151,6 +151,9 @@ def test_micrometres_become_millimetres(tmp_path: Path, write_nifti: Any) -> Non
         ({"vox_offset": np.nan}, Reason.NIFTI_HEADER_INVALID),
         ({"bitpix": 8}, Reason.NIFTI_HEADER_INVALID),
         ({"datatype": 77}, Reason.NIFTI_HEADER_INVALID),
+        ({"magic": b"n+3"}, Reason.NIFTI_HEADER_INVALID),
+        ({"sform_code": 255}, Reason.AFFINE_INVALID),
+        ({"qform_code": -3}, Reason.AFFINE_INVALID),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
@@ -278,3 +281,28 @@ def test_no_header_whatever_makes_the_reader_raise(tmp_path: Path, write_nifti: 
                 assert np.isfinite(judged.affine).all()
                 assert np.isfinite(judged.rescale.apply(judged.stored)).all()
     assert taken > 300
+
+
+def test_extensions_have_to_end_where_the_voxels_begin(tmp_path: Path) -> None:
+    """An offset that is wrong by a little would shift every voxel."""
+    image = nib.Nifti1Image(VALUES, np.diag([2.0, 1.5, 3.0, 1.0]))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 40))
+    data = bytearray(image.to_bytes())
+    path = tmp_path / "x.nii"
+    path.write_bytes(data)
+    assert_as_nibabel(one(path), path)
+    offset = float(nib.Nifti1Header(bytes(data[:348]))["vox_offset"])
+    for wrong in (offset - 2, offset - 16, 352.0):
+        data[108:112] = np.float32(wrong).tobytes()
+        path.write_bytes(data)
+        assert refused(path).reason is Reason.NIFTI_HEADER_INVALID
+
+
+def test_line_ends_that_were_converted_are_refused(tmp_path: Path) -> None:
+    data = bytearray(nib.Nifti2Image(VALUES, np.eye(4)).to_bytes())
+    path = tmp_path / "x.nii"
+    path.write_bytes(data)
+    assert_as_nibabel(one(path), path)
+    data[8:12] = b"\n\n\x1a\n"
+    path.write_bytes(data)
+    assert refused(path).reason is Reason.NIFTI_HEADER_INVALID

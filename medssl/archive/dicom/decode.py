@@ -41,8 +41,11 @@ from medssl.archive.reasons import Reason
 from medssl.errors import CodecError
 from medssl.volume import Array
 
+_COLOURS = ("RGB", "YBR", "PALETTE", "HSV", "ARGB", "CMYK", "XYB")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _UNDEFINED = 0xFFFFFFFF
+_LOOK_BEYOND = 16
+_GROUPS_AFTER_PIXELS = (*range(0x7FE0, 0x8000), 0xFFFA, 0xFFFC)  # private, signatures, padding
 _MOST_PADDING = 4096  # zeros after the last voxel, as some writers fill up a block
 
 _HTJ2K = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203))
@@ -68,8 +71,14 @@ def check_format(header: Header, max_voxels: int = 2**30) -> None:
     pixels = header.pixels
     if not pixels.present:
         raise Unreadable(Reason.PIXEL_DATA_MISSING)
-    if pixels.samples != 1 or pixels.photometric.startswith(("RGB", "YBR", "PALETTE", "HSV")):
+    grey = pixels.photometric in ("MONOCHROME1", "MONOCHROME2", "")
+    if pixels.photometric.startswith(_COLOURS) or (not grey and pixels.samples in (3, 4)):
         raise Unreadable(Reason.COLOUR_IMAGE)
+    if not grey or pixels.samples != 1:
+        kind = "grey" if grey else "of an unknown photometric interpretation"
+        raise Unreadable(Reason.PIXEL_FORMAT_INVALID, f"{pixels.samples} samples, {kind}")
+    if pixels.signed is None:
+        raise Unreadable(Reason.PIXEL_FORMAT_INVALID, "PixelRepresentation is neither 0 nor 1")
     if min(pixels.rows, pixels.columns, pixels.frames) < 1:
         raise Unreadable(Reason.PIXEL_FORMAT_INVALID, "rows, columns or frames")
     if pixels.num_voxels > max_voxels:
@@ -179,20 +188,35 @@ def _native(stream: BinaryIO, pixels: PixelFormat, length: int, vr: str) -> Arra
     data = stream.read(expected)
     if len(data) != expected:
         raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{len(data)} bytes of {expected}")
-    padding = b"" if excess <= 1 else stream.read(excess)
-    if any(padding):
+    rest = stream.read(excess + _LOOK_BEYOND)
+    if excess > 1 and any(rest[:excess]):
         raise Unreadable(Reason.PIXEL_DATA_LENGTH, f"{excess} bytes more than {expected}")
+    if not _may_follow(rest[excess:], pixels.transfer_syntax):
+        raise Unreadable(Reason.PIXEL_DATA_LENGTH, "what follows the pixels is no element")
     shape = (pixels.frames, pixels.rows, pixels.columns)
     size = pixels.bits_allocated // 8
     if pixels.transfer_syntax != ExplicitVRBigEndian:
         return np.frombuffer(data, dtype=f"<u{size}").reshape(shape)
     if size == 1 and vr == "OW":  # bytes swapped in pairs (PS3.5 section 8.2)
-        data += stream.read(expected % 2)
+        data += rest[: expected % 2]
         return np.frombuffer(data, dtype="<u2").byteswap().view(np.uint8)[:expected].reshape(shape)
     if size == 4 and vr == "OW":  # each half-word swapped, the low one first
         halves = np.frombuffer(data, dtype=">u2").astype("<u2")
         return halves.view("<u4").reshape(shape)
     return np.frombuffer(data, dtype=f">u{size}").astype(f"<u{size}").reshape(shape)
+
+
+def _may_follow(rest: bytes, transfer_syntax: str) -> bool:
+    """Whether what follows the pixel element is nothing, an element of a higher tag, or zeros.
+
+    Bytes that got into the pixels push their end out of the element: then this is no element.
+    """
+    order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
+    group, number = struct.unpack_from(f"{order}HH", rest.ljust(4, b"\0"))
+    if (group, number) <= (0x7FE0, 0x0010) or group not in _GROUPS_AFTER_PIXELS:
+        return not any(rest)
+    explicit = transfer_syntax != ImplicitVRLittleEndian
+    return not explicit or (rest[4:6].isalpha() and rest[4:6].isupper())
 
 
 def _compressed(stream: BinaryIO, pixels: PixelFormat) -> Array:
@@ -232,7 +256,7 @@ def _decode_frame(
                 samples_per_pixel=1,
                 bits_allocated=pixels.bits_allocated,
                 bits_stored=pixels.bits_stored,
-                pixel_representation=int(pixels.signed),
+                pixel_representation=int(bool(pixels.signed)),
                 photometric_interpretation=pixels.photometric or "MONOCHROME2",
                 pixel_keyword="PixelData",
             )

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 Key = str | BaseTag | tuple[int, int]
@@ -78,7 +79,10 @@ def tokens(ds: Dataset, key: Key) -> tuple[str, ...]:
     value = raw(ds, key)
     if value is None or value == "":
         return ()
-    parts = [value] if isinstance(value, str) else list(value)
+    try:
+        parts = [value] if isinstance(value, str) else list(value)
+    except TypeError:  # one number, where a damaged VR says so
+        return ()
     return tuple(str(part).strip().upper() for part in parts)
 
 
@@ -119,7 +123,7 @@ def number(ds: Dataset, key: Key) -> float | None:
 
 
 def number_or_nan(ds: Dataset, key: Key) -> float | None:
-    """The first value of a numeric element; NaN where there is one that is no finite number."""
+    """The value of a numeric element of one value; NaN where it is no finite number, or several."""
     plain = _plain(ds, key)
     if plain is None:
         try:
@@ -130,8 +134,8 @@ def number_or_nan(ds: Dataset, key: Key) -> float | None:
         empty = not plain
     if empty:
         return None
-    value = number(ds, key)
-    return math.nan if value is None else value
+    found = numbers(ds, key)
+    return found[0] if len(found) == 1 else math.nan
 
 
 def integer(ds: Dataset, key: Key) -> int | None:
@@ -139,13 +143,29 @@ def integer(ds: Dataset, key: Key) -> int | None:
     return int(value) if value is not None and value == int(value) else None
 
 
+def items(ds: Dataset, key: Key) -> list[Dataset]:
+    """The items of a sequence; none where it is absent, or no sequence by its VR."""
+    value = raw(ds, key)
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def is_no_sequence(ds: Dataset | None, key: Key) -> bool:
+    """Whether a sequence is there that cannot be read as one: what it says is not known."""
+    if ds is None or tag_of(key) not in ds:
+        return False
+    value = raw(ds, key)
+    if value is None:  # empty, or of a VR that does not exist
+        try:
+            return bool(getattr(ds.get_item(tag_of(key)), "value", None))
+        except Exception:  # pydicom raises many kinds for a damaged element
+            return True
+    return not isinstance(value, Sequence) and value not in ("", b"")
+
+
 def first_item(ds: Dataset | None, key: Key) -> Dataset | None:
     """The first item of a sequence, or None."""
-    value = raw(ds, key) if ds is not None else None
-    try:
-        return value[0] if value else None
-    except (TypeError, IndexError):
-        return None
+    found = items(ds, key) if ds is not None else []
+    return found[0] if found else None
 
 
 def seconds(date: str, time: str) -> float | None:

@@ -6,6 +6,7 @@ from its functional groups, per frame first and shared where the frame has none 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
@@ -17,6 +18,7 @@ from medssl.archive.dicom.kinds import marker_of
 from medssl.archive.dicom.mosaic import Mosaic
 from medssl.archive.reasons import Reason
 
+_TRANSFORMATION = "PixelValueTransformationSequence"
 Numbers = tuple[float, ...]
 
 
@@ -75,7 +77,8 @@ def classic_frame(ds: Dataset) -> Frame:
         slope=elements.number_or_nan(ds, "RescaleSlope"),
         intercept=elements.number_or_nan(ds, "RescaleIntercept"),
         rescale_type=elements.text(ds, "RescaleType").upper(),
-        lookup=elements.first_item(ds, "ModalityLUTSequence") is not None,
+        lookup=elements.first_item(ds, "ModalityLUTSequence") is not None
+        or elements.is_no_sequence(ds, "ModalityLUTSequence"),
         image_type=image_type,
         marker=marker_of(image_type, elements.text(ds, "VolumeBasedCalculationTechnique")),
         echo_ms=elements.number(ds, "EchoTime"),
@@ -105,7 +108,7 @@ def mosaic_frames(whole: Frame, mosaic: Mosaic | None) -> tuple[Frame, ...]:
 def enhanced_frames(ds: Dataset) -> tuple[Frame, ...]:
     """The frames of an enhanced CT, MR or PET image, in the order of its pixels."""
     shared = elements.first_item(ds, "SharedFunctionalGroupsSequence")
-    items = elements.raw(ds, "PerFrameFunctionalGroupsSequence") or ()
+    items = elements.items(ds, "PerFrameFunctionalGroupsSequence")
     return tuple(_enhanced_frame(i, item, shared, ds) for i, item in enumerate(items))
 
 
@@ -120,11 +123,12 @@ def _enhanced_frame(index: int, item: Dataset, shared: Dataset | None, ds: Datas
 
     content = group("FrameContentSequence")
     measures = group("PixelMeasuresSequence")
-    rescale = group("PixelValueTransformationSequence")
+    rescale = group(_TRANSFORMATION)
     kind = group("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
     cardiac = group("CardiacSynchronizationSequence", "CardiacTriggerSequence")
     timing = group("MRTimingAndRelatedParametersSequence")
     modifier = group("MRModifierSequence")
+    unscaled = any(elements.is_no_sequence(source, _TRANSFORMATION) for source in (item, shared))
     image_type = elements.tokens(kind, "FrameType") or elements.tokens(ds, "ImageType")
     component = elements.text(kind, "ComplexImageComponent").upper()
     if component and component not in ("MIXED", "MAGNITUDE"):
@@ -140,7 +144,7 @@ def _enhanced_frame(index: int, item: Dataset, shared: Dataset | None, ds: Datas
             6, elements.numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient")
         ),
         spacing=_exactly(2, elements.numbers(measures, "PixelSpacing")),
-        slope=elements.number_or_nan(rescale, "RescaleSlope"),
+        slope=math.nan if unscaled else elements.number_or_nan(rescale, "RescaleSlope"),
         intercept=elements.number_or_nan(rescale, "RescaleIntercept"),
         rescale_type=elements.text(rescale, "RescaleType").upper(),
         image_type=image_type,

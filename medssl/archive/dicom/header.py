@@ -26,7 +26,12 @@ from medssl.archive.dicom.deflated import inflated_if_deflated
 from medssl.archive.dicom.facts import facts_of
 from medssl.archive.dicom.frames import Frame, classic_frame, enhanced_frames, mosaic_frames
 from medssl.archive.dicom.ignored import PHILIPS_TAGS, ignored_of
-from medssl.archive.dicom.kinds import ENHANCED_CLASSES, is_mosaic, modality_of
+from medssl.archive.dicom.kinds import (
+    ENHANCED_CLASSES,
+    is_mosaic,
+    modality_of,
+    reason_not_an_image,
+)
 from medssl.archive.dicom.label_reference import (
     LABEL_CLASSES,
     LabelReference,
@@ -49,7 +54,8 @@ class PixelFormat:
     """How the pixels lie in the file (PS3.3 C.7.6.3).
 
     `offset` is where the PixelData element begins, None where it cannot be pointed at (deflated);
-    `present` whether the file reaches that far.
+    `present` whether the file reaches that far; `signed` is None where PixelRepresentation is
+    absent or neither 0 nor 1.
     """
 
     rows: int
@@ -59,7 +65,7 @@ class PixelFormat:
     bits_allocated: int
     bits_stored: int
     high_bit: int
-    signed: bool
+    signed: bool | None
     photometric: str
     transfer_syntax: str
     offset: int | None
@@ -167,9 +173,8 @@ def open_data_set(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
 
 def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: bool) -> Header:
     """`cut_off`: whether nothing follows the data set, not even pixels."""
-    sop_class = elements.text(ds, "SOPClassUID") or elements.text(
-        ds.file_meta, "MediaStorageSOPClassUID"
-    )
+    stored_as = elements.text(ds.file_meta, "MediaStorageSOPClassUID")
+    sop_class = elements.text(ds, "SOPClassUID") or stored_as
     if sop_class == _MEDIA_DIRECTORY:
         raise Unreadable(Reason.DICOMDIR)
     if not sop_class and len(ds) < 3:
@@ -179,6 +184,9 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
     )
     _check_identified((sop_class, instance, study, series), cut_off)
     modality = modality_of(sop_class)
+    unknown = modality is None and reason_not_an_image(sop_class) is Reason.OTHER_DICOM_OBJECT
+    if unknown and modality_of(stored_as) is not None:
+        raise Unreadable(Reason.DICOM_HEADER_DAMAGED, "stored as an image, but of another class")
     frames: tuple[Frame, ...] = ()
     mosaic = None
     if sop_class in ENHANCED_CLASSES:
@@ -204,7 +212,7 @@ def _read(path: Path, ds: Dataset, offset: int | None, present: bool, cut_off: b
         declared_slices=elements.integer(ds, "NumberOfSlices") if modality == "PT" else None,
         mosaic=mosaic,
         pet=pet_header(ds) if modality == "PT" else None,
-        padding=padding_of(ds, pixels.bits_stored, pixels.signed) if modality else None,
+        padding=padding_of(ds, pixels.bits_stored, bool(pixels.signed)) if modality else None,
         notes=ignored_of(ds) if modality else (),
         study_date=elements.study_date(ds),
         declared_images=elements.integer(ds, "ImagesInAcquisition"),
@@ -216,6 +224,8 @@ def _check_identified(uids: tuple[str, ...], cut_off: bool) -> None:
     """Raise Unreadable where a file does not say what it is and which series it belongs to."""
     if not all(uids):
         raise Unreadable(Reason.DICOM_HEADER_DAMAGED if cut_off else Reason.DICOM_UID_MISSING)
+    if not all(uid.isprintable() for uid in uids):
+        raise Unreadable(Reason.DICOM_HEADER_DAMAGED, "UID")  # another element's bytes in it
 
 
 def _is_pixel_tag(begin: bytes, transfer_syntax: str) -> bool:
@@ -236,7 +246,7 @@ def _pixel_format(ds: Dataset, offset: int | None, present: bool) -> PixelFormat
         bits_allocated=whole("BitsAllocated"),
         bits_stored=whole("BitsStored"),
         high_bit=whole("HighBit", whole("BitsStored") - 1),
-        signed=whole("PixelRepresentation") == 1,
+        signed={0: False, 1: True}.get(whole("PixelRepresentation", -1)),
         photometric=elements.text(ds, "PhotometricInterpretation").upper(),
         transfer_syntax=_transfer_syntax(ds),
         offset=offset,

@@ -74,13 +74,13 @@ def _philips_slope(ds: Dataset) -> float | None:
 def _functional_groups(ds: Dataset) -> Iterable[Dataset]:
     for tag in (_SHARED, _PER_FRAME):
         if tag in ds:
-            yield from elements.raw(ds, tag) or ()
+            yield from elements.items(ds, tag)
 
 
 def _inside(groups: Iterable[Dataset], tag: int) -> Iterable[Dataset]:
     for item in groups:
         if tag in item:
-            yield from elements.raw(item, Tag(tag)) or ()
+            yield from elements.items(item, Tag(tag))
 
 
 def _filled(ds: Dataset, tag: int) -> bool:

@@ -63,14 +63,14 @@ def label_reference(path: Path) -> LabelReference:
 
 def source_instances(groups: Dataset) -> Iterator[str]:
     """SOP instances that a frame of a segmentation was derived from, by its functional groups."""
-    for derivation in elements.raw(groups, "DerivationImageSequence") or ():
-        for image in elements.raw(derivation, "SourceImageSequence") or ():
+    for derivation in elements.items(groups, "DerivationImageSequence"):
+        for image in elements.items(derivation, "SourceImageSequence"):
             yield elements.text(image, "ReferencedSOPInstanceUID")
 
 
 def contour_instances(contour: Dataset) -> Iterator[str]:
     """SOP instances that a contour says it was drawn on."""
-    for image in elements.raw(contour, "ContourImageSequence") or ():
+    for image in elements.items(contour, "ContourImageSequence"):
         yield elements.text(image, "ReferencedSOPInstanceUID")
 
 
@@ -82,14 +82,14 @@ def _read(path: Path, tags: list[BaseTag]) -> Dataset:
 def _listed(ds: Dataset) -> dict[str, set[str]]:
     """Instances by series: PS3.3 C.12.1.2 (SEG), C.8.8.5 (RTSTRUCT)."""
     found: dict[str, set[str]] = {}
-    items = [*(elements.raw(ds, "ReferencedSeriesSequence") or ())]
-    for study in elements.raw(ds, "StudiesContainingOtherReferencedInstancesSequence") or ():
-        items += elements.raw(study, "ReferencedSeriesSequence") or ()
+    items = [*elements.items(ds, "ReferencedSeriesSequence")]
+    for study in elements.items(ds, "StudiesContainingOtherReferencedInstancesSequence"):
+        items += elements.items(study, "ReferencedSeriesSequence")
     for item in items:
         _add(found, item, "ReferencedInstanceSequence")
-    for frame in elements.raw(ds, "ReferencedFrameOfReferenceSequence") or ():
-        for study in elements.raw(frame, "RTReferencedStudySequence") or ():
-            for item in elements.raw(study, "RTReferencedSeriesSequence") or ():
+    for frame in elements.items(ds, "ReferencedFrameOfReferenceSequence"):
+        for study in elements.items(frame, "RTReferencedStudySequence"):
+            for item in elements.items(study, "RTReferencedSeriesSequence"):
                 _add(found, item, "ContourImageSequence")
     return found
 
@@ -99,16 +99,16 @@ def _add(found: dict[str, set[str]], item: Dataset, images: str) -> None:
     if series:
         found.setdefault(series, set()).update(
             elements.text(image, "ReferencedSOPInstanceUID")
-            for image in elements.raw(item, images) or ()
+            for image in elements.items(item, images)
         )
 
 
 def _drawn_on(ds: Dataset) -> Iterator[str]:
-    for roi in elements.raw(ds, "ROIContourSequence") or ():
-        for contour in elements.raw(roi, "ContourSequence") or ():
+    for roi in elements.items(ds, "ROIContourSequence"):
+        for contour in elements.items(roi, "ContourSequence"):
             yield from contour_instances(contour)
     for groups in (
-        *(elements.raw(ds, "SharedFunctionalGroupsSequence") or ()),
-        *(elements.raw(ds, "PerFrameFunctionalGroupsSequence") or ()),
+        *elements.items(ds, "SharedFunctionalGroupsSequence"),
+        *elements.items(ds, "PerFrameFunctionalGroupsSequence"),
     ):
         yield from source_instances(groups)

@@ -28,6 +28,7 @@ from medssl.archive.dicom.notes import notes_of, private_slope_of_volume
 from medssl.archive.dicom.padding import padding_of_volume
 from medssl.archive.dicom.policy import Policy
 from medssl.archive.dicom.respace import interpolate, stack_or_respace
+from medssl.archive.dicom.strays import check_strays, num_without_place
 from medssl.archive.reasons import Reason
 from medssl.archive.scan import Judged, Rejection, Scan, Source
 from medssl.archive.whole import Lost, may_lack
@@ -63,6 +64,9 @@ class _Series:
     lost: dict[Path, Unreadable] = field(default_factory=dict)
     decoded: dict[Path, Array] = field(default_factory=dict)
     hashes: dict[Path, str] = field(default_factory=dict)
+    dropped: dict[Path, list[Header]] = field(default_factory=dict)  # by the file that was kept
+    strays: list[Frame] = field(default_factory=list)
+    unplaced: list[Header] = field(default_factory=list)
 
     def judge(self) -> list[Judged]:
         images = self._images()
@@ -72,9 +76,14 @@ class _Series:
         )
         whole = {h.instance for h in images if h.path not in self.lost}
         num_unplaced = len({h.instance for h in unplaced} - whole) + self.damaged.certain
-        for part in split(self._slices(images)) if images else []:
-            for piece, corrections in self._without_collisions(part, duplicates):
-                self._build(piece, corrections, conflicts, num_unplaced)
+        pieces = [
+            piece
+            for part in (split(self._slices(images)) if images else [])
+            for piece in self._without_collisions(part, duplicates)
+        ]
+        self.strays += [part.slices[0].frame for part, _ in pieces if len(part.slices) == 1]
+        for piece, corrections in pieces:
+            self._build(piece, corrections, conflicts, num_unplaced)
         for path, problem in self.lost.items():
             header = next(h for h in self.headers if h.path == path)
             self._reject([header], "file", problem.reason, problem.detail)
@@ -130,6 +139,7 @@ class _Series:
                 copies if len(copies) == 1 else [h for h in copies if self._pixels(h) is not None]
             )
             once.append((sound or copies)[0])
+            self.dropped[once[-1].path] = [h for h in copies if h is not once[-1]]
             if len(sound) > 1:
                 alike = all(self._alike(sound[0], other) for other in sound[1:])
                 (duplicates if alike else conflicts).add(instance)
@@ -150,7 +160,10 @@ class _Series:
                     slices.append(Slice(header, frame))
                 else:
                     unfit[reason] += 1
+                    if frame.marker is None:
+                        self.strays.append(frame)
             if header.path not in self.lost:
+                self.unplaced += [header] if unfit else []
                 for reason, count in unfit.items():
                     frames = f"{count} of {len(header.frames)} frames"
                     self._reject([header], "file", reason, frames if len(header.frames) > 1 else "")
@@ -191,7 +204,10 @@ class _Series:
                 sound = [f for f in frames if self._pixels(f.header) is not None] or frames[:1]
             first_kept = len(kept)
             for one in sound:
-                if not any(self._same_values(one, other) for other in kept[first_kept:]):
+                same = [other for other in kept[first_kept:] if self._same_values(one, other)]
+                if same:
+                    self.dropped.setdefault(same[0].header.path, []).append(one.header)
+                else:
                     kept.append(one)
         return replace(part, slices=tuple(kept))
 
@@ -219,7 +235,8 @@ class _Series:
                 positions, frame.orientation, frame.spacing, self.policy
             )
             ordered = [slices[i] for i in placed.order]
-            _check_count(ordered, unplaced)
+            _check_count(ordered, unplaced + num_without_place(self.unplaced, ordered[0].header))
+            check_strays(ordered, self.strays)
             self._check_neighbours(ordered)
             rescale, units = rescale_of(ordered)
             stored = self._stored(ordered)
@@ -315,7 +332,10 @@ class _Series:
         return self.decoded[header.path]
 
     def _reject_part(self, part: Part, reason: Reason, detail: str) -> None:
-        self._reject([s.header for s in part.slices], "series", reason, detail, part.name)
+        """With the copies that its slices stood for."""
+        headers = [s.header for s in part.slices]
+        headers += [copy for header in headers for copy in self.dropped.get(header.path, ())]
+        self._reject(headers, "series", reason, detail, part.name)
 
     def _reject(
         self, headers: list[Header], kind: str, reason: Reason, detail: str = "", part: str = ""
@@ -336,9 +356,9 @@ def _source(headers: Sequence[Header], part: str) -> Source:
 
 
 def _plane(header: Header) -> tuple[object, ...]:
-    """What a header says of its plane after its position; a damaged one may say it wrongly."""
+    """What a header says but for its place; a damaged one may say it wrongly, or no more of it."""
     pixels, frame = header.pixels, header.frames[0] if header.frames else None
-    seen = (frame.spacing, frame.rescale_type) if frame else ()
+    seen = (frame.spacing, frame.rescale_type, frame.diffusion.b_value) if frame else ()
     return pixels.rows, pixels.columns, pixels.photometric, *seen
 
 
@@ -354,6 +374,7 @@ def _like(header: Header, model: Header | None) -> Header:
         intercept=sound.intercept,
         rescale_type=sound.rescale_type,
         lookup=sound.lookup,
+        diffusion=sound.diffusion,
     )
     return replace(header, pixels=model.pixels, frames=(frame,))
 

@@ -176,15 +176,13 @@ def enclosed(polygons: Sequence[Points], shape: tuple[int, int]) -> Drawn:
 def _rois(ds: Dataset) -> Iterator[Roi]:
     frames = [
         elements.text(item, "FrameOfReferenceUID")
-        for item in elements.raw(ds, "ReferencedFrameOfReferenceSequence") or ()
+        for item in elements.items(ds, "ReferencedFrameOfReferenceSequence")
     ]
     common = frames[0] if len(set(frames)) == 1 else elements.text(ds, "FrameOfReferenceUID")
     drawn: dict[str, list[Dataset]] = defaultdict(list)
-    for item in elements.raw(ds, "ROIContourSequence") or ():
-        drawn[elements.text(item, "ReferencedROINumber")] += (
-            elements.raw(item, "ContourSequence") or ()
-        )
-    for item in elements.raw(ds, "StructureSetROISequence") or ():
+    for item in elements.items(ds, "ROIContourSequence"):
+        drawn[elements.text(item, "ReferencedROINumber")] += elements.items(item, "ContourSequence")
+    for item in elements.items(ds, "StructureSetROISequence"):
         contours = drawn.get(elements.text(item, "ROINumber"))
         if contours:
             yield Roi(

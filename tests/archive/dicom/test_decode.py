@@ -21,6 +21,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -366,6 +367,11 @@ def test_damage_in_a_deflated_file_is_damage(
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, Reason.COLOUR_IMAGE),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL"}, Reason.COLOUR_IMAGE),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, Reason.COLOUR_IMAGE),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "XYZ"}, Reason.COLOUR_IMAGE),
+        ({"PhotometricInterpretation": "CHROME2"}, Reason.PIXEL_FORMAT_INVALID),
+        ({"SamplesPerPixel": 2}, Reason.PIXEL_FORMAT_INVALID),
+        ({"PixelRepresentation": 65535}, Reason.PIXEL_FORMAT_INVALID),
+        ({"PixelRepresentation": None}, Reason.PIXEL_FORMAT_INVALID),
     ],
 )
 def test_what_the_header_gives_away_is_refused_cheaply(
@@ -390,3 +396,22 @@ def test_the_cap_is_the_one_that_was_set(make_series: MakeSeries) -> None:
     (refused,) = read_series(headers, Policy(max_voxels=8 * 120 - 1))
     assert isinstance(refused, Rejection)
     assert (refused.reason, refused.detail) == (Reason.TOO_LARGE, "8x12x10 voxels")
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_bytes_that_got_into_the_pixels_are_seen_behind_them(
+    make_series: MakeSeries, syntax: str
+) -> None:
+    """The length of the element is still right, but its last voxels lie behind it."""
+    series = make_series(num=1)
+    (path,) = series.write(syntax)
+    data, pixels = path.read_bytes(), series.voxels[0].tobytes()
+    at = data.index(pixels)
+    path.write_bytes(data[: at + 100] + b"\1\2\3\4" + data[at + 100 :])
+    with pytest.raises(Unreadable) as caught:
+        decode(read_header(path))
+    assert caught.value.reason is Reason.PIXEL_DATA_LENGTH
+    for behind in (b"\0" * 100, b"\xfc\xff\xfc\xffOB\0\0\0\0\0\0"):
+        path.write_bytes(data + behind)
+        if syntax == ExplicitVRLittleEndian or not any(behind):
+            np.testing.assert_array_equal(decode(read_header(path)).frames, series.voxels)

@@ -273,7 +273,9 @@ def test_same_instance_with_different_pixels(make_series: MakeSeries) -> None:
     series = make_series()
     series.slices.append(copy.deepcopy(series.slices[3]))
     series.slices[-1].PixelData = series.slices[4].PixelData
-    assert reasons(series.judge()) == [Reason.SAME_INSTANCE_DIFFERS]
+    (refused,) = series.judge()
+    assert reasons([refused]) == [Reason.SAME_INSTANCE_DIFFERS]
+    assert len(refused.source.files) == len(list(series.folder.iterdir()))
 
 
 def test_spacing_that_changes(make_series: MakeSeries) -> None:
