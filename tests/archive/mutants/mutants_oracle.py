@@ -46,6 +46,10 @@ class Disagrees(Exception):
     """The volume is not what the independent reading says."""
 
 
+class PlaceUnknown(Exception):
+    """The values are right, but nibabel does not read the place of a mosaic."""
+
+
 def planes_of(path: Path) -> list[Any]:
     """The frames of a file; none of medssl's code takes part."""
     return _planes(path, path.stat().st_mtime_ns)
@@ -149,7 +153,10 @@ def _native(ds: Dataset) -> np.ndarray:
 def _significant(ds: Dataset, array: np.ndarray) -> np.ndarray:
     array = array if array.ndim == 3 else array[None]
     stored = int(ds.BitsStored)
-    low = int(ds.HighBit) - stored + 1 if ds.get("HighBit") is not None else 0
+    try:
+        low = int(ds.HighBit) - stored + 1
+    except (AttributeError, TypeError, ValueError):  # absent or unreadable: HighBit is implied
+        low = 0
     whole = array.astype(np.int64) & ((1 << 8 * array.dtype.itemsize) - 1)
     whole = (whole >> low) & ((1 << stored) - 1)
     if ds.PixelRepresentation == 1:
@@ -163,6 +170,7 @@ def compare_dicom(scan: Scan) -> None:
 
     Raises:
         Disagrees: in values, in place, or in the number of slices.
+        PlaceUnknown: the place of a mosaic is to be held against that of the undamaged one.
         Exception: pydicom refuses a file.
     """
     values = scan.rescale.apply(scan.stored)
@@ -228,16 +236,20 @@ def _compare_mosaic(scan: Scan, values: np.ndarray, matrix: Plane) -> None:
         tiles = [_scaled(matrix, s[top : top + rows, left : left + columns]) for s in matrix.stored]
         if not any(np.array_equal(values[k], tile) for tile in tiles):
             raise Disagrees(f"values of tile {k + 1}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        wrapped = wrapper_from_data(pydicom.dcmread(scan.source.files[0], force=True))
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ wrapped.affine  # LPS to RAS
-    if (depth, rows, columns) != (wrapped.image_shape[2], *wrapped.image_shape[:2]):
-        raise ValueError("other tiles by nibabel")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wrapped = wrapper_from_data(pydicom.dcmread(scan.source.files[0], force=True))
+            affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ wrapped.affine  # LPS to RAS
+            tiles_by_nibabel = wrapped.image_shape[2], *wrapped.image_shape[:2]
+    except Exception as error:
+        raise PlaceUnknown(type(error).__name__) from error
+    if (depth, rows, columns) != tiles_by_nibabel:
+        raise PlaceUnknown("other tiles by nibabel")
     for k, i, j in ((0, 0, 0), (depth - 1, 0, 0), (0, rows, 0), (depth - 1, rows, columns)):
         off = np.linalg.norm((scan.affine @ [k, i, j, 1] - affine @ [i, j, k, 1])[:3])
         if not off <= 1.5 * _WORLD_MM:  # nibabel believes SpacingBetweenSlices, medssl the protocol
-            raise ValueError(f"tile {k + 1} is {off:.3f} mm off its place by nibabel")
+            raise PlaceUnknown(f"tile {k + 1} is {off:.3f} mm off its place by nibabel")
 
 
 def compare_nifti(judged: list[Judged], path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from mutants_bytes import Layout, damaged, layout_of
-from mutants_oracle import Disagrees, compare_dicom, compare_nifti
+from mutants_oracle import Disagrees, PlaceUnknown, compare_dicom, compare_nifti
 
 from medssl.archive.cases import series_tag
 from medssl.archive.dicom import Header, Unreadable, group_by_series, read_header, read_series
@@ -97,6 +97,9 @@ def _read(base: Base, which: int, compare: bool) -> Verdict:
             compare_dicom(scan)
         except Disagrees as fault:
             verdict.wrong.append(f"volume: {fault}")
+        except PlaceUnknown as fault:
+            if not any(np.allclose(scan.affine, other.affine, atol=0.1) for other in base.scans):
+                verdict.wrong.append(f"place of a mosaic: {fault}")
         except Exception as error:
             if any(_alike(scan, other) for other in base.scans):
                 verdict.ends.append("pydicom refuses, the volume is that of the undamaged series")
