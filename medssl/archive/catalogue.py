@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -17,7 +18,7 @@ from medssl.archive.find import FileKind, Found, beside
 
 LABEL_TAG = "label"  # third of the tags of a DICOM file that is a SEG or RTSTRUCT
 PACKED_TAG = "packed"  # the tags of a packed file, opened or not
-_CACHE_KIB = 32 * 1024
+_CACHE_KIB = 8 * 1024
 _AT_ONCE = 1000
 _SCHEMA = """
 CREATE TABLE files (
@@ -76,7 +77,7 @@ class Catalogue:
         self._waiting.append(
             (
                 entry.file_key,
-                _blob(found.root),
+                _root_blob(found.root),
                 _blob(found.relative),
                 _blob(found.packed),
                 _blob(found.member),
@@ -224,6 +225,11 @@ class Catalogue:
 def is_label(tags: str) -> bool:
     """Whether the tags are those of a DICOM label object."""
     return tags.endswith(f" {LABEL_TAG}")
+
+
+@lru_cache(maxsize=8)
+def _root_blob(root: str) -> bytes:
+    return _blob(root)
 
 
 def _blob(text: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from medssl.archive.catalogue import PACKED_TAG, Catalogue, Entry
 from medssl.archive.cluster import ClusterPool
@@ -20,6 +21,7 @@ from medssl.archive.scratch import Scratch
 from medssl.progress import Progress
 
 _FILES_AT_ONCE = 64
+_ASKED_AT_ONCE = 256
 LookPool = Pool[Found, Looked] | ClusterPool[Found, Looked]
 
 
@@ -91,25 +93,33 @@ def _new_files(
 ) -> Iterator[Sequence[Found]]:
     """Catalogues the files that an earlier run knows; the others come out to be looked at."""
     batch: list[Found] = []
-    for found in files:
-        out.num_files += 1
-        file_key = archive.file_key(found)
-        record = journal.file(file_key) if journal else None
-        if record is None or record.stamp != found.stamp or found.size < 0:
+    while group := list(islice(files, _ASKED_AT_ONCE)):
+        out.num_files += len(group)
+        keys = [archive.file_key(found) for found in group]
+        known = journal.files(keys) if journal else {}
+        for file_key, found in zip(keys, group, strict=True):
+            record = known.get(file_key)
+            if record is not None and record.stamp == found.stamp and found.size >= 0:
+                out.add(_known(file_key, found, record))
+                progress.advance()
+                continue
             batch.append(found)
             if len(batch) == _FILES_AT_ONCE:
                 yield batch
                 batch = []
-        else:
-            kind = FileKind(record.kind)
-            looked = Looked(kind, record.reason, "", record.unit_key, record.tags)
-            if record.tags == PACKED_TAG:  # whatever came of it: whether it is opened may change
-                reason = Reason.ARCHIVE_FILE.value
-                looked = Looked(FileKind.REFUSED, reason, "", record.unit_key, PACKED_TAG)
-            out.add(_entry(file_key, found, looked, record, fresh=False))
-            progress.advance()
     if batch:
         yield batch
+
+
+def _known(file_key: str, found: Found, record: FileRecord) -> Entry:
+    """A file that has not changed since an earlier run."""
+    kind, reason = FileKind(record.kind), record.reason
+    if record.tags == PACKED_TAG:  # whatever came of it: whether it is opened may change
+        kind, reason = FileKind.REFUSED, Reason.ARCHIVE_FILE.value
+    unit = record.unit_key
+    return Entry(
+        file_key, found, kind, reason, "", unit, old_unit=unit, tags=record.tags, fresh=False
+    )
 
 
 def files_of(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
@@ -122,9 +132,8 @@ def files_of(archive: Archive, counts: WalkCounts) -> Iterator[Found]:
         yield Found(parent, name, about.st_size, stamp_of(about))
 
 
-def _entry(
-    file_key: str, found: Found, looked: Looked, record: FileRecord | None, fresh: bool = True
-) -> Entry:
+def _entry(file_key: str, found: Found, looked: Looked, record: FileRecord | None) -> Entry:
+    """A file that is new or has changed."""
     return Entry(
         file_key,
         found,
@@ -134,6 +143,5 @@ def _entry(
         looked.unit_key,
         old_unit=record.unit_key if record else "",
         tags=looked.tags,
-        fresh=fresh,
         header=looked.header,
     )

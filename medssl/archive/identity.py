@@ -6,7 +6,6 @@ others identify; so ("ab", "c") and ("a", "bc") differ, and a patient's key is n
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -34,11 +33,9 @@ class Key:
 
     def hmac(self, *fields: str) -> str:
         """32 hex digits over length-prefixed fields; the first says what the others identify."""
-        digest = hmac.new(self.secret, digestmod=hashlib.sha256)
-        for text in fields:
-            data = text.encode("utf-8", "surrogateescape")
-            digest.update(len(data).to_bytes(8, "big") + data)
-        return digest.hexdigest()[:_HEX_DIGITS]
+        parts = [text.encode("utf-8", "surrogateescape") for text in fields]
+        message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return hmac.digest(self.secret, message, "sha256").hex()[:_HEX_DIGITS]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,8 +55,7 @@ _SMALL_BYTES = 32 << 20
 _MERGED_BYTES = 128 << 20
 
 
-@dataclass(frozen=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """What is remembered of a file; `tags` are the keyed hashes of its series and patient."""
 
     file_key: str
@@ -122,6 +121,12 @@ class Journal:
     def file(self, file_key: str) -> FileRecord | None:
         row = self._db.execute("SELECT * FROM files WHERE file_key = ?", (file_key,)).fetchone()
         return FileRecord(*row) if row else None
+
+    def files(self, file_keys: Sequence[str]) -> dict[str, FileRecord]:
+        """What is remembered of some hundred files, by their keys."""
+        marks = ", ".join("?" * len(file_keys))
+        rows = self._db.execute(f"SELECT * FROM files WHERE file_key IN ({marks})", file_keys)
+        return {row[0]: FileRecord(*row) for row in rows}
 
     def remember_files(self, records: Iterable[FileRecord]) -> None:
         with self._transaction():
