@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from medssl.archive.find import FileKind, Found, beside
 
@@ -40,8 +39,7 @@ _ENTRY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file of the walk and what is known of it.
 
     `tags` are keyed hashes of series and patient (DICOM; for a label the series that it was drawn

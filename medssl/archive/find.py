@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from medssl.archive.reasons import Reason
 
@@ -46,8 +47,7 @@ class FileKind(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file, `relative` to the folder `root`; `stamp` changes when its bytes do.
 
     Negative size: the file, or the folder, cannot be read. A `member` of the file `packed` has the

@@ -12,7 +12,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from medssl.archive.catalogue import PACKED_TAG, Catalogue, Entry
@@ -85,8 +84,7 @@ class Scratch:
                 if isinstance(answer, Failure):
                     answer = Unpacked(answer.reason.value, answer.detail)
                 catalogue.add(
-                    replace(
-                        entry,
+                    entry._replace(
                         kind=FileKind.SIDE if opened else FileKind.REFUSED,
                         reason=answer.reason,
                         detail=answer.detail,
