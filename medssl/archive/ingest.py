@@ -44,7 +44,7 @@ from medssl.progress import SILENT, Progress
 from medssl.store.writer import create_store
 
 _NIFTI_AT_ONCE = 8
-_COMMIT_UNITS = 2000
+_COMMIT_UNITS = 500
 _COMMIT_EVERY_S = 10.0
 _SLOWEST_UNPACKING = 2**20  # packed bytes a second: xz on a slow core, or a slow network disk
 

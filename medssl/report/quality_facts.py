@@ -41,7 +41,7 @@ _PLACE = (
 )
 _IDS = ("volume_uid", "patient_key", "series_key", "pixel_sha256", "perceptual_hash")
 _SAMPLE = 1000
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 4096
 _PRUNE_AT = 200_000
 
 Codes = npt.NDArray[np.int64]
