@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -49,3 +50,39 @@ class IntensityTransform(Protocol):
     """Changes the values of one view, (C, D, H, W) normalised, and returns a new tensor."""
 
     def __call__(self, image: Tensor, draw: Draw) -> Tensor: ...
+
+
+Parameters = dict[str, Any]
+"""What was drawn for one view: plain numbers and small arrays, by the name of what they mean."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views that drew the same transform, on the device that they are on.
+
+    Attributes:
+        image: (N, C, D, H, W) float32, normalised.
+        background: (N,), each image's value for air or nothing, its lowest.
+        noise: one generator a view, on the image's device, for fields of noise.
+    """
+
+    image: Tensor
+    background: Tensor
+    noise: Sequence[torch.Generator]
+
+    def normal(self) -> Tensor:
+        """Standard normal noise of the image's shape, each view's from its own generator."""
+        field = torch.empty_like(self.image)
+        for view, generator in zip(field, self.noise, strict=True):
+            view.normal_(generator=generator)
+        return field
+
+
+class Transform(Protocol):
+    """Changes the values of views; what one becomes does not depend on the others beside it."""
+
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        """The parameters of one view, on the CPU: the same on every device."""
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        """The changed images (N, C, D, H, W), in place or anew; one `Parameters` for each view."""
