@@ -37,12 +37,15 @@ CORE void NAME(linear)(const VOXEL *restrict block, const struct grid *grid, con
 }
 #undef ONE_SAMPLE
 
-/* The nearest voxel instead. */
+/* The nearest voxel instead; it is taken out of a pair too, since pairs can be gathered. */
 #define ONE_SAMPLE(Z, Y, X) \
   { \
     const float z = HELD(Z, zm), y = HELD(Y, ym), x = HELD(X, xm); \
-    const int p = (int)(z + 0.5f) * sz + (int)(y + 0.5f) * sy + (int)(x + 0.5f); \
-    out[k] = (float)block[p]; \
+    const int ix = (int)(x + 0.5f), low = ix > xi ? xi : ix; \
+    const int p = (int)(z + 0.5f) * sz + (int)(y + 0.5f) * sy + low; \
+    float a, b; \
+    LOAD2(a, b, p); \
+    out[k] = ix > low ? b : a; \
   }
 
 CORE void NAME(nearest)(const VOXEL *restrict block, const struct grid *grid, const struct row *row,
@@ -51,6 +54,7 @@ CORE void NAME(nearest)(const VOXEL *restrict block, const struct grid *grid, co
   const float z0 = row->at[0], y0 = row->at[1], x0 = row->at[2];
   const float dz = row->step[0], dy = row->step[1], dx = row->step[2];
   const float zm = grid->last[0], ym = grid->last[1], xm = grid->last[2];
+  const int xi = grid->base[2];
   if (row->moved) {
     const float *restrict uz = row->moved, *restrict uy = uz + n, *restrict ux = uy + n;
 #pragma omp simd
