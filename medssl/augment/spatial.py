@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medssl.augment.array_sampling import Size
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.crops import draw_centre
-from medssl.augment.interpolate import Size, corners, inside, interpolate, takes_voxels
+from medssl.augment.interpolate import Bounds, corners, interpolate, sample_block
 from medssl.augment.placement import Pose, compose_map, draw_pose
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store import Store
 from medssl.store.voxels import Rescale
-from medssl.volume import Affine, Array, Box
+from medssl.volume import Affine, Box
 
 _AVERAGED_FROM = 1.5
 
@@ -97,27 +98,39 @@ def draw_map(
 
 
 def sample(
-    reader: Reader, scan: ScanInfo, matrix: Affine, size: Size, mask_name: str | None = None
+    reader: Reader,
+    scan: ScanInfo,
+    matrix: Affine,
+    size: Size,
+    mask_name: str | None = None,
+    image: npt.NDArray[np.float32] | None = None,
+    valid: npt.NDArray[np.bool_] | None = None,
 ) -> Patch:
-    """The patch that `matrix` (from `draw_map` or `compose_map`) cuts out of a scan."""
-    valid = inside(matrix, size, scan.shape)
-    background = np.float32(scan.normaliser.background)
+    """The patch that `matrix` (from `draw_map` or `compose_map`) cuts out of a scan.
+
+    Args:
+        image, valid: (size) contiguous arrays to write into; new ones by default.
+    """
+    image = np.empty(size, dtype=np.float32) if image is None else image
+    valid = np.empty(size, dtype=np.bool_) if valid is None else valid
+    mask = None if mask_name is None else np.zeros(size, dtype=np.int64)
     factors = averaging_factors(matrix)
     box = box_needed(matrix, size, scan.shape, factors)
-    mask = None
     if box is None:
-        image = np.full(size, background, dtype=np.float32)
-        if mask_name is not None:
-            mask = np.zeros(size, dtype=np.int64)
-    else:
-        image = scan.normaliser(_values(reader, scan.volume_uid, box, matrix, size, factors))
-        if mask_name is not None:
-            labels = reader.read_mask(scan.volume_uid, box, mask_name)
-            mask = interpolate(labels, within(matrix, box), size, order=0).astype(np.int64)
-    if not valid.all():
-        image[~valid] = background
-        if mask is not None:
-            mask[~valid] = 0
+        image.fill(scan.normaliser.background)
+        valid.fill(False)
+        return Patch(image, valid, mask, matrix, scan.affine @ matrix)
+    stored, rescale = reader.read(scan.volume_uid, box)
+    if rescale.by_slice or stored.dtype.itemsize > 2:
+        stored, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
+    block = stored if factors == (1, 1, 1) else averaged(stored.astype(np.float32), factors)
+    bounds = bounds_within(scan.shape, box, factors)
+    finish = scan.normaliser.finish(float(rescale.slope), float(rescale.intercept))
+    sample_block(block, within(matrix, box, factors), size, finish, bounds, image, valid)
+    if mask is not None and mask_name is not None:
+        labels = reader.read_mask(scan.volume_uid, box, mask_name)
+        np.copyto(mask, interpolate(labels, within(matrix, box), size, order=0), casting="unsafe")
+        mask[~valid] = 0
     return Patch(image, valid, mask, matrix, scan.affine @ matrix)
 
 
@@ -153,6 +166,13 @@ def box_needed(
     return ends[0], ends[1], ends[2]
 
 
+def bounds_within(shape: Size, box: Box, factors: tuple[int, int, int] = (1, 1, 1)) -> Bounds:
+    """The whole scan in the coordinates of a box of which `factors` voxels were averaged."""
+    to_box = within(np.eye(4), box, factors)[:3]
+    scan = Bounds.of(shape)
+    return Bounds(to_box[:, :3] @ scan.low + to_box[:, 3], to_box[:, :3] @ scan.high + to_box[:, 3])
+
+
 def within(matrix: Affine, box: Box, factors: tuple[int, int, int] = (1, 1, 1)) -> Affine:
     """The map into a box of which `factors` voxels at a time were averaged."""
     result = matrix.copy()
@@ -160,38 +180,6 @@ def within(matrix: Affine, box: Box, factors: tuple[int, int, int] = (1, 1, 1)) 
         result[axis, 3] += -start - (factor - 1) / 2
         result[axis] /= factor
     return result
-
-
-def _values(
-    reader: Reader,
-    volume_uid: str,
-    box: Box,
-    matrix: Affine,
-    size: Size,
-    factors: tuple[int, int, int],
-) -> npt.NDArray[np.float32]:
-    stored, rescale = reader.read(volume_uid, box)
-    if factors == (1, 1, 1) and takes_voxels(matrix) and not rescale.by_slice:
-        return _to_values(interpolate(stored, within(matrix, box), size, order=0), rescale)
-    if rescale.by_slice or stored.dtype.itemsize > 2:
-        stored, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
-    block = averaged(stored.astype(np.float32), factors)
-    values = interpolate(block, within(matrix, box, factors), size, order=1)
-    if rescale != Rescale():
-        values *= np.float32(rescale.slope)
-        values += np.float32(rescale.intercept)
-    return values
-
-
-def _to_values(stored: Array, rescale: Rescale) -> npt.NDArray[np.float32]:
-    """As `Rescale.apply`; without the detour by float64 where float32 gives the same."""
-    intercept = np.asarray(rescale.intercept)
-    exact = stored.dtype.itemsize <= 2 and abs(float(intercept)) < 1 << 22
-    if exact and rescale.slope == 1.0 and intercept == np.rint(intercept):
-        values = stored.astype(np.float32)
-        values += np.float32(intercept)
-        return values
-    return rescale.apply(stored)
 
 
 def averaged(
