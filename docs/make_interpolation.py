@@ -208,7 +208,7 @@ def draw_plates(plates: dict[tuple[str, int], dict[str, Any]]) -> None:
 
 def draw_transfer(curves: dict[tuple[str, int, str], list[dict[str, float]]]) -> None:
     figure, panels = plt.subplots(
-        2, len(SPACINGS), figsize=(11, 6.6), sharex=True, sharey="row", layout="constrained"
+        2, len(SPACINGS), figsize=(11, 6.6), sharex="row", sharey="row", layout="constrained"
     )
     colours = dict(zip(WAYS, ("#0072B2", "#D55E00", "#999999"), strict=True))
     for (name, spacing, direction), rows in curves.items():
@@ -222,16 +222,18 @@ def draw_transfer(curves: dict[tuple[str, int, str], list[dict[str, float]]]) ->
                 linewidth=2,
                 label=f"{name}, {direction}",
             )
-    for panel in panels.flat:
+    for panel in panels[1]:
         panel.axvspan(1, 3, color="#F0F0F0", zorder=0)
+    for panel in panels.flat:
         panel.spines[["top", "right"]].set_visible(False)
-        panel.set(xlim=(0, 2.5), ylim=(0, 1.05))
+        panel.set(xlim=(0, 1) if panel in panels[0] else (0, 2.5), ylim=(0, 1.03))
     for column, spacing in enumerate(SPACINGS):
         panels[0, column].set_title(f"{spacing}× downsampled")
         panels[1, column].set_xlabel("frequency / the patch's Nyquist frequency")
-    panels[0, 0].set_ylabel("kept at its own frequency")
-    panels[1, 0].set_ylabel("false, at other frequencies")
-    panels[0, 0].legend(frameon=False, fontsize=8, loc="upper right")
+    panels[0, 0].set_ylabel("amplitude kept")
+    panels[1, 0].set_ylabel("false detail")
+    panels[1, 0].legend(frameon=False, fontsize=9, loc="upper right")
+    panels[1, 0].text(1.04, 0.3, "grey: finer than\nthe patch's grid", va="top", fontsize=9)
     figure.savefig(IMAGES / "transfer.png", dpi=110)
     plt.close(figure)
 
