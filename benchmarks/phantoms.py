@@ -103,7 +103,7 @@ def trunk(number: int) -> Stored:
     x, y = np.meshgrid(*[np.linspace(-1, 1, 512)] * 2, indexing="ij")
     body = (x / 0.85) ** 2 + (y / 0.6) ** 2 < 1
     values = np.where(smooth > 1.6, 600 + 150 * smooth, 40 + 35 * smooth)
-    values += rng.normal(0, 12, values.shape).astype(np.float32)
+    values += rng.normal(0, 25, values.shape).astype(np.float32)
     values[~body] = -1000 + 0.5 * (values[~body] - 40)
     numbers = np.clip(np.rint(values + 1024), 0, 4095).astype(np.int16)
     numbers[x**2 + y**2 > 1] = 0
