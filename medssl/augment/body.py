@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from medssl.augment.interpolate import Size, corners, interpolate
+from medssl.augment.array_sampling import Size
+from medssl.augment.interpolate import corners, interpolate
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store.body import BodyMask
 from medssl.volume import Affine
