@@ -1,24 +1,84 @@
 """One interpolation of a block of voxels under an affine map.
 
-Everything that resamples goes through `interpolate`. It takes the cheapest of three ways that give
-the same values: copying where the map falls on the voxels themselves, one axis after the other
-where it does not turn, and a general trilinear lookup (grid_sample on one sample, which runs in
-the calling thread alone and releases the interpreter's lock).
+Everything that resamples goes through here. Compiled loops (`kernels/sample.c`) take a patch out of
+a block in one pass, its values normalised on the way; `array_sampling` does the same where they are
+not there.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import ctypes
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from medssl import kernels
+from medssl.augment.array_sampling import Order, Size, coordinate, interpolated, takes_voxels
+from medssl.errors import ConfigError
 from medssl.volume import Affine, Array
 
-Size = tuple[int, int, int]
+Vector = npt.NDArray[np.float64]
+Displacement = npt.NDArray[np.float32]
 _ON_A_VOXEL = 1e-3
 _ON_THE_EDGE = 1e-4
+_TYPES = {"int16": 0, "uint16": 1, "float32": 2}
+_MOST_VOXELS = 1 << 31
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What makes normalised values of stored numbers, within the pass.
+
+    value = stored * slope + intercept, clipped to low ... high, its square root where `root`, less
+    `centre`, times `factor`; `background` where the patch leaves the scan.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    low: float = -3e38
+    high: float = 3e38
+    root: bool = False
+    centre: float = 0.0
+    factor: float = 1.0
+    background: float = 0.0
+
+    def __call__(self, stored: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Normalised values in array code; `stored` is overwritten."""
+        if self.slope != 1.0:
+            stored *= np.float32(self.slope)
+        if self.intercept:
+            stored += np.float32(self.intercept)
+        np.clip(stored, np.float32(self.low), np.float32(self.high), out=stored)
+        if self.root:
+            np.sqrt(stored, out=stored)
+        if self.centre:
+            stored -= np.float32(self.centre)
+        if self.factor != 1.0:
+            stored *= np.float32(self.factor)
+        return stored
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A scan between the outer faces of its outermost voxels, in the coordinates of a block.
+
+    Attributes:
+        low, high: (3,).
+    """
+
+    low: Vector
+    high: Vector
+
+    @classmethod
+    def of(cls, shape: Size) -> Bounds:
+        """A block that is the scan."""
+        return cls(np.full(3, -0.5), np.asarray(shape) - 0.5)
+
+    @property
+    def widened(self) -> Bounds:
+        """Room for what rounding does to a coordinate on the face."""
+        return Bounds(self.low - _ON_THE_EDGE, self.high + _ON_THE_EDGE)
 
 
 def snapped(matrix: Affine, size: Size) -> Affine:
@@ -39,139 +99,143 @@ def snapped(matrix: Affine, size: Size) -> Affine:
     return result
 
 
-def interpolate(
-    block: Array, matrix: Affine, size: Size, order: Literal[0, 1]
-) -> npt.NDArray[np.float32] | Array:
-    """Values of `block` at `matrix @ (i, j, k)` for each voxel of a patch of `size`.
+def sample_block(
+    block: Array,
+    matrix: Affine,
+    size: Size,
+    finish: Finish,
+    bounds: Bounds,
+    image: npt.NDArray[np.float32],
+    valid: npt.NDArray[np.bool_],
+    moved: Displacement | None = None,
+) -> None:
+    """Write a patch of normalised values, and where it lies in the scan, into given arrays.
 
     Args:
-        block: (D, H, W); floating point where `order` is 1.
-        matrix: 4x4, index of the patch's voxel to index in the block. Up to half a voxel beyond the
-            block's outermost voxels the nearest one goes on; further out the values mean nothing.
-        order: 0 takes the nearest voxel, 1 is trilinear. The type stays as it is.
+        block: (D, H, W) stored numbers or float32.
+        matrix: 4x4, index of the patch's voxel to index in the block.
+        bounds: the scan in the block's coordinates, from the faces of its outermost voxels; in
+            between, a coordinate beyond the outermost voxels takes the nearest.
+        image: (size) contiguous, overwritten; `finish.background` outside the scan.
+        valid: (size) contiguous, overwritten; True inside the scan.
+        moved: (3, size) voxels of the block, added to the coordinates.
     """
-    sources = _source_axes(matrix)
-    if sources is None:
-        return _turned(block, matrix, size, order)
-    if takes_voxels(matrix):
-        return _moved(block, matrix, size, sources)
-    return _axis_by_axis(block, matrix, size, order, sources)
-
-
-def takes_voxels(matrix: Affine) -> bool:
-    """Whether every voxel of the patch falls on a voxel, neighbours on neighbours."""
-    whole = bool((matrix[:3] == np.rint(matrix[:3])).all())
-    return whole and bool((np.abs(matrix[:3, :3]).sum(axis=0) == 1).all())
-
-
-def inside(matrix: Affine, size: Size, shape: Size) -> npt.NDArray[np.bool_]:
-    """(size) True where a patch's voxel centre lies within a voxel of a scan of `shape`."""
+    order: Order = 0 if moved is None and takes_voxels(matrix) else 1
     low, high = corners(matrix, size)
-    first, last = -0.5 - _ON_THE_EDGE, np.asarray(shape) - 0.5 + _ON_THE_EDGE
+    if moved is not None:
+        low, high = low + moved.min(axis=(1, 2, 3)), high + moved.max(axis=(1, 2, 3))
+    within = bool((low >= bounds.widened.low).all() and (high <= bounds.widened.high).all())
+    if within:
+        valid.fill(True)
+    loops = kernels.library()
+    if loops is None:
+        image[...] = finish(interpolated(block, matrix, size, order, moved).astype(np.float32))
+        if not within:
+            valid[...] = inside(matrix, size, bounds, moved)
+            image[~valid] = finish.background
+        return
+    _call(
+        loops, block, matrix, size, order, image, moved, finish, bounds, None if within else valid
+    )
+
+
+def interpolate(
+    block: Array, matrix: Affine, size: Size, order: Order, moved: Displacement | None = None
+) -> Array:
+    """Numbers of `block` at `matrix @ (i, j, k)` for each voxel of a patch of `size`.
+
+    Args:
+        block: (D, H, W).
+        matrix: 4x4, index of the patch's voxel to index in the block. Up to half a voxel beyond the
+            block's outermost voxels the nearest one goes on; further out the numbers mean nothing.
+        order: 0 takes the nearest voxel and keeps the type, 1 is trilinear and gives float32.
+        moved: (3, size) voxels of the block, added to the coordinates.
+    """
+    loops = kernels.library()
+    if loops is None or (order == 0 and not _exact_in_float32(block)):
+        return interpolated(block, matrix, size, order, moved)
+    image = np.empty(size, dtype=np.float32)
+    _call(loops, block, matrix, size, order, image, moved)
+    return image if order == 1 else image.astype(block.dtype)
+
+
+def inside(
+    matrix: Affine, size: Size, bounds: Bounds, moved: Displacement | None = None
+) -> npt.NDArray[np.bool_]:
+    """(size) True where a patch's voxel centre lies within a voxel of the scan."""
     result = np.ones(size, dtype=bool)
-    if (low >= first).all() and (high <= last).all():
-        return result
-    sources = _source_axes(matrix)
     for axis in range(3):
-        if sources is None:
-            at = _coordinate(matrix[axis], size)
-        else:
-            along = sources.index(axis)
-            line = np.arange(size[along]) * matrix[axis, along] + matrix[axis, 3]
-            at = line.astype(np.float32).reshape([-1 if a == along else 1 for a in range(3)])
-        result &= (at >= first) & (at <= last[axis])
+        at = coordinate(matrix[axis], size)
+        if moved is not None:
+            at = at + moved[axis]
+        result &= (at >= bounds.widened.low[axis]) & (at <= bounds.widened.high[axis])
     return result
 
 
-def corners(matrix: Affine, size: Size) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def corners(matrix: Affine, size: Size) -> tuple[Vector, Vector]:
     """Lowest and highest coordinates that the map reaches, (3,) each."""
     reach = matrix[:3, :3] * (np.asarray(size) - 1)
     start = matrix[:3, 3]
     return start + np.minimum(reach, 0).sum(axis=1), start + np.maximum(reach, 0).sum(axis=1)
 
 
-def _source_axes(matrix: Affine) -> list[int] | None:
-    """The block's axis that each axis of the patch runs along, or None where the map turns."""
-    along = np.abs(matrix[:3, :3]) > 1e-9
-    if (along.sum(axis=0) != 1).any() or (along.sum(axis=1) != 1).any():
-        return None
-    return [int(np.argmax(along[:, axis])) for axis in range(3)]
+def _exact_in_float32(block: Array) -> bool:
+    return block.dtype.itemsize <= 2 or block.dtype == np.float32
 
 
-def _moved(block: Array, matrix: Affine, size: Size, sources: list[int]) -> Array:
-    values = block.transpose(sources)
-    result = np.zeros(size, dtype=block.dtype)
-    to, of = [], []
-    for axis, source in enumerate(sources):
-        start, step = int(matrix[source, 3]), int(matrix[source, axis])
-        # Places i with 0 <= start + step * i < n.
-        n = values.shape[axis]
-        first, stop = (-start, n - start) if step == 1 else (start - n + 1, start + 1)
-        first, stop = max(first, 0), min(stop, size[axis])
-        if first >= stop:
-            return result
-        to.append(slice(first, stop))
-        end = start + step * stop
-        of.append(slice(start + step * first, end if end >= 0 else None, step))
-    result[tuple(to)] = values[tuple(of)]
-    return result
+class _Finish(ctypes.Structure):
+    """`struct finish` of sample.c."""
+
+    _fields_ = tuple((name, ctypes.c_float) for name in Finish.__dataclass_fields__)
 
 
-def _axis_by_axis(
-    block: Array, matrix: Affine, size: Size, order: Literal[0, 1], sources: list[int]
-) -> Array:
-    values = block.transpose(sources)
-    # The axis that shrinks most goes first, so that the others have less to do.
-    for axis in sorted(range(3), key=lambda a: size[a] / values.shape[a]):
-        source = sources[axis]
-        at = np.arange(size[axis]) * matrix[source, axis] + matrix[source, 3]
-        values = _along(values, axis, at, order)
-    return np.ascontiguousarray(values)
-
-
-def _along(values: Array, axis: int, at: npt.NDArray[np.float64], order: Literal[0, 1]) -> Array:
-    last = values.shape[axis] - 1
-    nearest = np.floor(at + 0.5)
-    if order == 0 or np.abs(at - nearest).max() < 1e-9:
-        return np.take(values, np.clip(nearest, 0, last).astype(np.int64), axis=axis)
-    at = np.clip(at, 0, last)
-    floor = np.minimum(np.floor(at), max(last - 1, 0)).astype(np.int64)
-    weight = (at - floor).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-    low = np.take(values, floor, axis=axis)
-    high = np.take(values, np.minimum(floor + 1, last), axis=axis)
-    high -= low
-    high *= weight
-    high += low
-    return np.asarray(high)
-
-
-def _turned(block: Array, matrix: Affine, size: Size, order: Literal[0, 1]) -> Array:
-    if order == 0:
-        index = []
-        for axis in range(3):
-            at = np.floor(_coordinate(matrix[axis], size) + np.float32(0.5))
-            index.append(np.clip(at, 0, block.shape[axis] - 1).astype(np.int32))
-        return np.asarray(block[index[0], index[1], index[2]])
-    grid = np.empty((*size, 3), dtype=np.float32)
-    for axis in range(3):
-        # grid_sample counts from -1 to 1 between the outer faces, and the last axis first.
-        n = block.shape[axis]
-        row = matrix[axis] * (2.0 / n)
-        row[3] += 1.0 / n - 1.0
-        grid[..., 2 - axis] = _coordinate(row, size)
-    source = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
-    sampled = torch.nn.functional.grid_sample(
-        source[None, None],
-        torch.from_numpy(grid)[None],
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
+def _call(
+    loops: ctypes.CDLL,
+    block: Array,
+    matrix: Affine,
+    size: Size,
+    order: Order,
+    image: npt.NDArray[np.float32],
+    moved: Displacement | None,
+    finish: Finish | None = None,
+    bounds: Bounds | None = None,
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Everything that C has to be told; `valid` is None where the whole patch is inside."""
+    block = _plain(block)
+    moved = None if moved is None else np.ascontiguousarray(moved, dtype=np.float32)
+    rows = np.ascontiguousarray(matrix[:3], dtype=np.float64)
+    bounds = bounds or Bounds.of(size)
+    values = None if finish is None else ctypes.byref(_Finish(*astuple(finish)))
+    code = loops.medssl_sample(
+        ctypes.c_void_p(block.ctypes.data),
+        _TYPES[block.dtype.name],
+        (ctypes.c_int64 * 3)(*block.shape),
+        (ctypes.c_int64 * 2)(*(step // block.itemsize for step in block.strides[:2])),
+        ctypes.c_void_p(rows.ctypes.data),
+        ctypes.c_void_p(None if moved is None else moved.ctypes.data),
+        (ctypes.c_int64 * 3)(*size),
+        order,
+        values,
+        (ctypes.c_double * 3)(*bounds.widened.low),
+        (ctypes.c_double * 3)(*bounds.widened.high),
+        int(valid is None),
+        ctypes.c_void_p(image.ctypes.data),
+        ctypes.c_void_p(None if valid is None else valid.ctypes.data),
     )
-    return sampled[0, 0].numpy()
+    if code:
+        raise ConfigError(f"a patch of {size} voxels is too long along an axis; the most is 1024")
 
 
-def _coordinate(row: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.float32]:
-    """row @ (i, j, k, 1) over the patch, (size) float32."""
-    i, j, k = (np.arange(n) * row[a] for a, n in enumerate(size))
-    plane = (i[:, None] + j[None, :] + row[3]).astype(np.float32)
-    return np.asarray(plane[:, :, None] + k.astype(np.float32))
+def _plain(block: Array) -> Array:
+    """The block in a type that the loops know, its last axis contiguous and of two voxels."""
+    kind = block.dtype.newbyteorder("=")
+    if kind.name not in _TYPES:
+        kind = np.dtype(np.int16 if kind.itemsize == 1 else np.float32)
+    if block.shape[2] == 1:
+        block = np.repeat(block, 2, axis=2)
+    far = max(abs(step) * n for step, n in zip(block.strides, block.shape, strict=True))
+    rows_apart = any(step <= 0 for step in block.strides[:2]) or far >= _MOST_VOXELS * kind.itemsize
+    if rows_apart or block.strides[2] != block.itemsize or block.dtype != kind:
+        return np.ascontiguousarray(block, dtype=kind)
+    return block

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from medssl.augment.interpolate import Finish
 from medssl.volume import Modality
 
 HU_RANGE = (-1000.0, 1000.0)
@@ -72,13 +73,21 @@ class Normaliser:
     def background(self) -> float:
         return float(self(np.array([self.low], dtype=np.float32))[0])
 
+    def finish(self, slope: float = 1.0, intercept: float = 0.0) -> Finish:
+        """What the sampler does to stored numbers: rescale, then normalise."""
+        return Finish(
+            slope,
+            intercept,
+            self.low,
+            self.high,
+            self.root,
+            self.centre,
+            1.0 / self.scale,
+            self.background,
+        )
+
     def __call__(self, values: FloatArray) -> FloatArray:
         """Normalised values, of any shape."""
-        result = np.clip(values, np.float32(self.low), np.float32(self.high))
-        if self.root:
-            np.sqrt(result, out=result)
-        if self.centre:
-            result -= np.float32(self.centre)
-        if self.scale != 1.0:
-            result *= np.float32(1.0 / self.scale)
-        return result
+        return Finish(1.0, 0.0, self.low, self.high, self.root, self.centre, 1.0 / self.scale)(
+            values.copy()
+        )

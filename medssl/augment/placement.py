@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medssl.augment.array_sampling import Size
 from medssl.augment.config import SpatialConfig
-from medssl.augment.interpolate import Size, snapped
+from medssl.augment.interpolate import snapped
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.volume import Affine
 
