@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.augment.batch import MODALITIES, Batch
+from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
 from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
 from medssl.augment.policies import augment_intensities
@@ -20,8 +20,8 @@ from medssl.errors import ConfigError
 from medssl.store import Store
 
 
-class PretrainSource:
-    """Patches of a store's volumes, every volume once an epoch; a `SampleSource`.
+class PretrainSource(SampleSource):
+    """Patches of a store's volumes, every volume once an epoch.
 
     Args:
         rows: manifest rows of the volumes to learn from; "volume" in a batch counts them.
@@ -63,33 +63,33 @@ class PretrainSource:
         self.scans = Scans(rows)
         self.patients = patient_codes(rows)
 
-    def sample(self, step: int, index: int) -> Batch:
-        """See `SampleSource.sample`."""
-        position = step * self.global_batch + index
-        volume = volume_at(self.seed, position, len(self.scans))
-        scan = self.scans[volume]
-        patches = [
-            sample(self.reader, scan, matrix, self.config.patch.size)
-            for matrix in self._maps(scan, step, index)
-        ]
-        policy = MODALITIES.index(scan.normaliser.policy)
-        return {
-            "image": torch.from_numpy(np.stack([p.image for p in patches])[:, None]),
-            "valid": torch.from_numpy(np.stack([p.valid for p in patches])[:, None]),
-            "background": torch.tensor(scan.normaliser.background, dtype=torch.float32),
-            "map": torch.from_numpy(np.stack([p.map for p in patches]).astype(np.float32)),
-            "index": torch.tensor(index),
-            "volume": torch.tensor(volume),
-            "patient": torch.tensor(self.patients[volume]),
-            "modality": torch.tensor(MODALITIES.index(scan.modality)),
-            "policy": torch.tensor(policy),
-        }
+    def blank(self, count: int) -> Batch:
+        """See `SampleSource.blank`."""
+        return blank_views(count, self.num_views, self.config.patch.size)
 
-    def finish(self, batch: Batch, step: int) -> Batch:
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
+        """See `SampleSource.fill`."""
+        volume = volume_at(self.seed, step * self.global_batch + index, len(self.scans))
+        scan = self.scans[volume]
+        for view, matrix in enumerate(self._maps(scan, step, index)):
+            image = batch["image"][row, view, 0].numpy()
+            valid = batch["valid"][row, view, 0].numpy()
+            size = self.config.patch.size
+            sample(self.reader, scan, matrix, size, image=image, valid=valid)
+            batch["map"][row, view] = torch.from_numpy(matrix)
+        batch["background"][row] = scan.normaliser.background
+        batch["index"][row] = index
+        batch["volume"][row] = volume
+        batch["patient"][row] = self.patients[volume]
+        batch["modality"][row] = MODALITIES.index(scan.modality)
+        batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
+
+    def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""
-        if not self.intensity:
-            return batch
-        return augment_intensities(batch, step, self.seed, self.config.intensity.strength)
+        if self.intensity:
+            strength = self.config.intensity.strength
+            done = augment_intensities(batch, step, self.seed, strength)
+            batch["image"].copy_(done["image"])
 
     def _maps(self, scan: ScanInfo, step: int, index: int) -> list[Any]:
         patch, spatial = self.config.patch, self.config.spatial

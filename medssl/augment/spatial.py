@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.augment.array_sampling import Size
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.crops import draw_centre
 from medssl.augment.interpolate import Bounds, corners, interpolate, sample_block
@@ -71,7 +72,7 @@ def sample_volume(
     Raises:
         StoreError: the voxels are missing or damaged, or there is no such mask.
     """
-    reader = store if isinstance(store, Reader) else Reader(store, cache_bytes=0)
+    reader = store if isinstance(store, Reader) else Reader(store, CacheConfig(gigabytes=0))
     scan = row if isinstance(row, ScanInfo) else ScanInfo.from_row(row)
     centre = scan.centre_mm if centre_mm is None else np.asarray(centre_mm, dtype=np.float64)
     pose = Pose(np.eye(3) if rotation is None else rotation, scale, flip)

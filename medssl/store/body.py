@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.errors import StoreError
-from medssl.store.voxels import open_voxels
+from medssl.store.b2nd import damaged, open_array
 
 Blocks = npt.NDArray[np.bool_]
 Edge = tuple[int, int, int]
@@ -67,15 +66,11 @@ def read_body(path: Path) -> BodyMask:
     Raises:
         StoreError: the file is missing or damaged.
     """
-    array = open_voxels(path)
-    try:
-        packed = array.schunk.vlmeta["body"]
-    except KeyError:
-        d, h, w = array.shape
-        return BodyMask.whole((d, h, w))
+    array, attributes = open_array(path)
+    packed = attributes.get("body")
+    if packed is None:
+        return BodyMask.whole(array.shape)
     try:
         return BodyMask.unpacked(packed)
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"the body mask of {path.parent.name}/{path.name} is damaged; ingest again"
-        ) from error
+        raise damaged(path) from error
