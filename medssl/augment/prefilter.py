@@ -109,7 +109,7 @@ def _mean(variance: float, fewest: int) -> Vector:
             break
         whole, end = whole + 2, 0.0
     weights = np.array([end, *[1.0] * whole, end] if end else [1.0] * whole)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _kept_of(step: float) -> int:

@@ -26,7 +26,8 @@ def test_one_pass_keeps_more_of_a_wave_than_the_chain(
     along = script["DIRECTIONS"][direction]
     wave = along / np.abs(along).max() * script["SCALE"] * 0.2 / spacing
     ours, theirs = (
-        script["transfer"](way, spacing, wave, n=48) for way in (script["one_pass"], script["chain"])
+        script["transfer"](way, spacing, wave, n=48)
+        for way in (script["one_pass"], script["chain"])
     )
     assert ours["nyquist"] == pytest.approx(theirs["nyquist"])
     assert 0.35 < ours["nyquist"] < 0.65
@@ -42,7 +43,8 @@ def test_one_pass_lets_less_through_of_what_does_not_fit(
 ) -> None:
     wave = np.array([script["SCALE"] * 0.5 * share / spacing, 0, 0])
     ours, theirs = (
-        script["transfer"](way, spacing, wave, n=48) for way in (script["one_pass"], script["chain"])
+        script["transfer"](way, spacing, wave, n=48)
+        for way in (script["one_pass"], script["chain"])
     )
     assert ours["nyquist"] > 1
     assert ours["false"] < 0.42
