@@ -1,17 +1,21 @@
-"""Which intensity transforms fit which modality, and how often.
+"""Which intensity transforms fit which modality, and how often; what runs them on a batch.
 
 A policy is a list of steps in the order in which a scanner would apply them, each with the
-probability that a view gets it. `augment_intensities` runs them on a batch, on its device.
+probability that a view gets it. All that is drawn for a view, which steps and with which numbers,
+comes from a generator on the CPU, so that it is the same on every device.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from medssl.augment.batch import MODALITIES, Batch
-from medssl.augment.intensity.base import Draw, IntensityTransform
+from medssl.augment.intensity.base import Parameters, Transform, Views
 from medssl.augment.intensity.bias_field import BiasField
 from medssl.augment.intensity.blur import Blur
 from medssl.augment.intensity.brightness import Brightness
@@ -35,7 +39,7 @@ from medssl.volume import Modality
 class Policy:
     """Steps of (probability, transform), and the highest value that the normalised image takes."""
 
-    steps: tuple[tuple[float, IntensityTransform], ...]
+    steps: tuple[tuple[float, Transform], ...]
     highest: float | None = None
 
 
@@ -83,36 +87,97 @@ POLICIES: dict[Modality, Policy] = {
 }
 
 
+Steps = list[tuple[Transform, Parameters]]
+
+
+def draw_steps(policy: Policy, rng: np.random.Generator, strength: float) -> Steps:
+    """The steps that one view gets, in order, each with the parameters drawn for it.
+
+    With rng = generator(seed, step, index, Stream.INTENSITY + 16 * view) they are those that
+    `augment_intensities` takes.
+    """
+    drawn = _draw(policy, rng, strength)
+    steps = zip(policy.steps, drawn, strict=True)
+    return [(transform, one) for (_, transform), one in steps if one is not None]
+
+
+def apply_steps(image: Tensor, steps: Steps, background: float, noise_seed: int) -> Tensor:
+    """One view (C, D, H, W) after the steps given, a new tensor; nothing is clipped."""
+    noise = torch.Generator(device=image.device).manual_seed(noise_seed)
+    floor = torch.tensor([background], device=image.device)
+    changed = image[None].clone()
+    for transform, parameters in steps:
+        changed = transform.apply(Views(changed, floor, [noise]), [parameters])
+    return changed[0]
+
+
 def augment_intensities(batch: Batch, step: int, seed: int, strength: float) -> Batch:
-    """The batch with each view's values changed by the policy of its scan.
+    """The batch with each view's values changed by the policy of its scan; for any batch size.
 
     Every view has its own randomness, keyed by (seed, step, place in the global batch, view), and
-    is computed alone, so that it does not depend on what else is in the batch. Outside the scan the
-    image stays background.
+    what it becomes depends on nothing else in the batch. Outside the scan the image stays
+    background. On the CPU views are changed one after the other, on other devices together.
     """
-    images = batch["image"].clone()
-    rows = zip(
-        batch["index"].tolist(),
-        batch["policy"].tolist(),
-        batch["background"].tolist(),
-        strict=True,
-    )
-    for row, (index, policy, background) in enumerate(rows):
-        for view in range(images.shape[1]):
-            rng = generator(seed, step, index, Stream.INTENSITY + 16 * view)
-            noise = torch.Generator(device=images.device)
-            noise.manual_seed(int(rng.integers(1 << 63)))
-            draw = Draw(rng, noise, strength, background)
-            changed = apply_policy(images[row, view], POLICIES[MODALITIES[policy]], draw)
-            if changed is not None:
-                images[row, view] = torch.where(batch["valid"][row, view], changed, background)
-    return {**batch, "image": images}
+    num_views = batch["image"].shape[1]
+    image = batch["image"].flatten(0, 1).clone(memory_format=torch.contiguous_format)
+    valid = batch["valid"].flatten(0, 1)
+    background = batch["background"].repeat_interleave(num_views)
+    index = batch["index"].tolist()
+    groups: dict[Modality, list[_Drawn]] = {}
+    for row, code in enumerate(batch["policy"].repeat_interleave(num_views).tolist()):
+        name = MODALITIES[code]
+        rng = generator(
+            seed, step, index[row // num_views], Stream.INTENSITY + 16 * (row % num_views)
+        )
+        drawn = _draw(POLICIES[name], rng, strength)
+        if any(one is not None for one in drawn):
+            noise = torch.Generator(device=image.device).manual_seed(int(rng.integers(1 << 63)))
+            groups.setdefault(name, []).append(_Drawn(row, drawn, noise))
+    for name, views in groups.items():
+        for together in [[view] for view in views] if image.device.type == "cpu" else [views]:
+            _run(POLICIES[name], together, image, valid, background)
+    return {**batch, "image": image.view(batch["image"].shape)}
 
 
-def apply_policy(image: torch.Tensor, policy: Policy, draw: Draw) -> torch.Tensor | None:
-    """One view (C, D, H, W) under a policy; None where no step was drawn."""
-    chosen = draw.rng.random(len(policy.steps))
-    drawn = [t for u, (p, t) in zip(chosen, policy.steps, strict=True) if u < p]
-    for transform in drawn:
-        image = transform(image, draw)
-    return image.clamp(draw.background, policy.highest) if drawn else None
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn for the view at `row`: parameters, or None, for each of the policy's steps."""
+
+    row: int
+    steps: list[Parameters | None]
+    noise: torch.Generator
+
+
+def _draw(policy: Policy, rng: np.random.Generator, strength: float) -> list[Parameters | None]:
+    chosen = rng.random(len(policy.steps))
+    return [
+        transform.draw(rng, strength) if u < probability else None
+        for u, (probability, transform) in zip(chosen, policy.steps, strict=True)
+    ]
+
+
+def _run(
+    policy: Policy, views: Sequence[_Drawn], image: Tensor, valid: Tensor, background: Tensor
+) -> None:
+    """Change rows of (N, C, D, H, W) in place, step by step, then put them back in bounds."""
+    for number, (_, transform) in enumerate(policy.steps):
+        chosen = [view for view in views if view.steps[number] is not None]
+        if chosen:
+            rows = _rows(chosen)
+            part = Views(image[rows], background[rows], [view.noise for view in chosen])
+            drawn = [one for view in chosen if (one := view.steps[number]) is not None]
+            changed = transform.apply(part, drawn)
+            if changed.data_ptr() != part.image.data_ptr() or isinstance(rows, list):
+                image[rows] = changed
+    rows = _rows(views)
+    floor = background[rows].view(-1, 1, 1, 1, 1)
+    bounded = torch.clamp(image[rows], floor)
+    if policy.highest is not None:
+        bounded.clamp_max_(policy.highest)
+    image[rows] = torch.where(valid[rows], bounded, floor)
+
+
+def _rows(views: Sequence[_Drawn]) -> slice | list[int]:
+    """Their rows; of one view as a slice, which is worked on in place, not copied."""
+    rows = [view.row for view in views]
+    return rows if len(rows) > 1 else slice(rows[0], rows[0] + 1)

@@ -12,11 +12,13 @@ from medssl.augment.voxel_cache import VoxelCache
 from medssl.errors import StoreError
 from medssl.store import Store
 from medssl.store.b2nd import ChunkedArray, damaged, open_array
+from medssl.store.body import BodyMask, read_body
 from medssl.store.lookup import SortedKeys
 from medssl.store.voxels import Rescale, open_stored
 from medssl.volume import Array, Box
 
 _DESCRIBED = 16_384  # files whose type and size are remembered; to open one again takes 0.05 ms
+_BODIES = 1024  # body masks that are remembered, 0.2 MB for a CT of the whole trunk
 
 
 class Reader:
@@ -42,6 +44,7 @@ class Reader:
         self._rescale = rows[["slope", "intercept"]].to_numpy(dtype=np.float64)
         self._masks: dict[str, dict[str, str]] = {}
         self._described = lru_cache(_DESCRIBED)(self._describe)
+        self._bodies = lru_cache(_BODIES)(lambda path: read_body(self.store.root / path))
 
     def read(self, volume_uid: str, box: Box) -> tuple[Array, Rescale]:
         """The stored numbers of a box, and how they become values (Rescale of the whole volume).
@@ -76,6 +79,14 @@ class Reader:
         low, high = self._padding[self._place(volume_uid)].tolist()
         return None if low != low or high != high else (low, high)
 
+    def body(self, volume_uid: str) -> BodyMask:
+        """Where the body is, in coarse blocks; everywhere, where nobody looked for it.
+
+        Raises:
+            StoreError: there is no such volume, or it is missing or damaged.
+        """
+        return self._bodies(str(self._paths[self._place(volume_uid)]))
+
     def _place(self, volume_uid: str) -> int:
         at = self._keys.find(volume_uid)
         if at is None:
@@ -94,7 +105,7 @@ class Reader:
     def _describe(self, path: str, at: int) -> tuple[ChunkedArray, Rescale]:
         slope, intercept = self._rescale[at].tolist()
         if slope == slope and intercept == intercept:
-            array, rescale = open_array(self.store.root / path)[0], Rescale(slope, intercept)
+            array, rescale = open_array(self.store.root / path), Rescale(slope, intercept)
         else:  # they change by slice, and are in the file alone
             array, rescale = open_stored(self.store.root / path)
         if array.shape != tuple(self._shapes[at].tolist()):

@@ -10,13 +10,16 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medssl.store.b2nd import ChunkedArray, damaged, open_array
+from medssl.store.b2nd import ChunkedArray, damaged, open_array, read_attributes
 from medssl.volume import Array, Box
+
+if TYPE_CHECKING:
+    from medssl.store.body import BodyMask
 
 _BLOCK_EDGE = 32
 _CHUNK_EDGE = 64
@@ -44,8 +47,13 @@ class Rescale:
         return bool(np.ndim(self.slope) or np.ndim(self.intercept))
 
 
-def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> None:
-    """Write (D, H, W) integers or float32 atomically: a reader never sees half a file."""
+def write_voxels(
+    path: Path, stored: Array, rescale: Rescale | None = None, body: BodyMask | None = None
+) -> None:
+    """Write (D, H, W) integers or float32 atomically: a reader never sees half a file.
+
+    A body mask lies in the file's metadata, so that it comes, moves and goes with the voxels.
+    """
     import blosc2
 
     rescale = rescale or Rescale()
@@ -67,6 +75,8 @@ def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> N
         array.set_slice(([0] * stored.ndim, list(stored.shape)), np.ascontiguousarray(stored))
         array.schunk.vlmeta["slope"] = np.asarray(rescale.slope, dtype=np.float64).tolist()
         array.schunk.vlmeta["intercept"] = np.asarray(rescale.intercept, dtype=np.float64).tolist()
+        if body is not None:
+            array.schunk.vlmeta["body"] = body.packed()
         del array
         os.replace(partial, path)
     except BaseException:
@@ -80,10 +90,12 @@ def open_stored(path: Path) -> tuple[ChunkedArray, Rescale]:
     Raises:
         StoreError: the file is missing or damaged.
     """
-    array, (slope, intercept) = open_array(path, "slope", "intercept")
+    array = open_array(path)
+    attributes = read_attributes(path, "slope", "intercept")
     try:
-        return array, Rescale(_number_or_array(slope), _number_or_array(intercept))
-    except (TypeError, ValueError) as error:
+        slope, intercept = (_number_or_array(attributes[name]) for name in ("slope", "intercept"))
+        return array, Rescale(slope, intercept)
+    except (KeyError, TypeError, ValueError) as error:
         raise damaged(path) from error
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch
-from medssl.augment.intensity.base import Draw
-from medssl.augment.policies import POLICIES, apply_policy, augment_intensities
+from medssl.augment.policies import POLICIES, apply_steps, augment_intensities, draw_steps
+from medssl.augment.rng import Stream, generator
 
 
 def batch_of(policies: list[str], background: float = -1.0) -> Batch:
@@ -51,16 +51,28 @@ def test_the_batch_given_is_left_alone_and_outside_stays_background() -> None:
 
 
 @pytest.mark.parametrize("name", ["CT", "MR", "PT", "OT"])
-def test_untouched_views_are_as_frequent_as_the_probabilities_say(name: str) -> None:
+def test_steps_are_as_frequent_as_their_probabilities_say(name: str) -> None:
     policy = POLICIES[name]  # type: ignore[index]
-    image = torch.rand(1, 4, 4, 4)
-    untouched = 0
-    for seed in range(600):
-        noise = torch.Generator().manual_seed(seed)
-        draw = Draw(np.random.default_rng(seed), noise, 1.0, 0.0)
-        untouched += apply_policy(image, policy, draw) is None
+    drawn = [draw_steps(policy, np.random.default_rng(seed), 1.0) for seed in range(600)]
+    for probability, step in policy.steps:
+        share = sum(any(one is step for one, _ in steps) for steps in drawn) / 600
+        assert abs(share - probability) < 4 * np.sqrt(probability * (1 - probability) / 600)
+    untouched = sum(not steps for steps in drawn) / 600
     expected = np.prod([1 - p for p, _ in policy.steps])
-    assert abs(untouched / 600 - expected) < 4 * np.sqrt(expected * (1 - expected) / 600)
+    assert abs(untouched - expected) < 4 * np.sqrt(expected * (1 - expected) / 600)
+
+
+def test_what_a_contact_sheet_draws_is_what_the_view_got() -> None:
+    batch = batch_of(["OT"] * 12)
+    changed = augment_intensities(batch, 3, 5, 1.0)["image"]
+    for row in range(12):
+        for view in range(2):
+            rng = generator(5, 3, row, Stream.INTENSITY + 16 * view)
+            steps = draw_steps(POLICIES["OT"], rng, 1.0)
+            image = batch["image"][row, view]
+            alone = apply_steps(image, steps, -1.0, int(rng.integers(1 << 63))).clamp_min(-1)
+            inside = batch["valid"][row, view]
+            assert torch.equal(alone[inside], changed[row, view][inside])
 
 
 def test_clipped_ranges_stay_clipped() -> None:
@@ -81,9 +93,8 @@ def test_anatomy_survives_the_strongest_draws() -> None:
         background = 0.0 if name == "PT" else -1.0
         scene = (image + 1 if name == "PT" else image)[None]
         for seed in range(60):
-            noise = torch.Generator().manual_seed(seed)
-            draw = Draw(np.random.default_rng(seed), noise, 1.0, background)
-            changed = apply_policy(scene, POLICIES[name], draw)  # type: ignore[index]
-            if changed is not None:
-                pair = torch.stack([scene.flatten(), changed.flatten()])
-                assert torch.corrcoef(pair)[0, 1] > 0.85, (name, seed)
+            rng = np.random.default_rng(seed)
+            steps = draw_steps(POLICIES[name], rng, 1.0)  # type: ignore[index]
+            changed = apply_steps(scene, steps, background, seed)
+            pair = torch.stack([scene.flatten(), changed.flatten()])
+            assert torch.corrcoef(pair)[0, 1] > 0.85, (name, seed)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views
 
 _ORDER = 3
+_DEGREES = np.indices((_ORDER + 1,) * 3).sum(axis=0)
+_USED = (_DEGREES >= 1) & (_DEGREES <= _ORDER)
 
 
 @dataclass(frozen=True)
@@ -25,22 +29,38 @@ class BiasField:
 
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        coefficients = draw.rng.uniform(-self.most, self.most, (_ORDER + 1,) * 3) * draw.strength
-        field = bias_exponent(torch.from_numpy(coefficients), image)
-        return (image - draw.background) * field.exp() + draw.background
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        """`coefficients`: (4, 4, 4), of P_i(x) P_j(y) P_k(z), zero but for 1 <= i + j + k <= 3."""
+        coefficients = rng.uniform(-self.most, self.most, _USED.shape) * strength
+        return {"coefficients": np.where(_USED, coefficients, 0.0)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        coefficients = np.stack([one["coefficients"] for one in drawn])
+        field = bias_exponent(torch.from_numpy(coefficients), views.image).exp_()
+        return views.image.sub_(views.floor).mul_(field).add_(views.floor)
 
 
 def bias_exponent(coefficients: Tensor, image: Tensor) -> Tensor:
-    """(D, H, W): sum over 1 <= i + j + k <= 3 of c_ijk P_i(x) P_j(y) P_k(z) on -1 ... 1 cubed."""
-    x, y, z = (_legendre(n, image) for n in image.shape[1:])
+    """(N, 1, D, H, W): the sum of c_ijk P_i(x) P_j(y) P_k(z) on -1 ... 1 cubed.
+
+    Sums are written out: a matrix product's bits may depend on how many views there are.
+    """
+    x, y, z = (_legendre(n, image) for n in image.shape[2:])
     terms = coefficients.to(image.device, image.dtype)
-    degrees = torch.arange(_ORDER + 1, device=image.device)
-    total = degrees[:, None, None] + degrees[None, :, None] + degrees[None, None, :]
-    terms = torch.where((total >= 1) & (total <= _ORDER), terms, 0.0)
-    # From the last axis on, so that what lies between stays small.
-    planes = torch.einsum("ijw,jh->ihw", terms @ z, y)
-    return torch.einsum("ihw,id->dhw", planes, x)
+    # From the last axis on, so that what lies between stays small: (N, i, j, W), then (N, i, H, W).
+    lines = _total([terms[:, :, :, k, None] * z[k] for k in range(_ORDER + 1)])
+    planes = _total([lines[:, :, j, None] * y[j][:, None] for j in range(_ORDER + 1)])
+    field = planes[:, 0, None] * x[0][:, None, None]
+    for i in range(1, _ORDER + 1):
+        field.addcmul_(planes[:, i, None], x[i][:, None, None])
+    return field[:, None]
+
+
+def _total(terms: list[Tensor]) -> Tensor:
+    result = terms[0]
+    for term in terms[1:]:
+        result = result + term
+    return result
 
 
 def _legendre(size: int, like: Tensor) -> Tensor:

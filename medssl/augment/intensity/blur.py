@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
-from medssl.augment.intensity.smoothing import smooth
+from medssl.augment.intensity.banded import along, gaussian_band
+from medssl.augment.intensity.base import Parameters, Views, between
 
 
 @dataclass(frozen=True)
@@ -23,5 +25,16 @@ class Blur:
     most: float
     axes: tuple[int, ...] = (0, 1, 2)
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        return smooth(image, draw.between(self.least, self.most), self.axes)
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {"sigma_voxels": between(rng, strength, self.least, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        return smooth(views.image, [one["sigma_voxels"] for one in drawn], self.axes)
+
+
+def smooth(image: Tensor, sigmas: Sequence[float], axes: Sequence[int] = (0, 1, 2)) -> Tensor:
+    """Each view of (N, C, D, H, W) convolved with a Gaussian of its sigma, voxels, along `axes`."""
+    for axis in axes:
+        size = image.shape[axis + 2]
+        image = along(image, [gaussian_band(size, sigma) for sigma in sigmas], axis)
+    return image

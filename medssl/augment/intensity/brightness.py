@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, factor
 
 
 @dataclass(frozen=True)
@@ -19,5 +21,9 @@ class Brightness:
 
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        return (image - draw.background) * draw.factor(self.most) + draw.background
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {"factor": factor(rng, strength, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        factors = views.each([one["factor"] for one in drawn])
+        return views.image.sub_(views.floor).mul_(factors).add_(views.floor)

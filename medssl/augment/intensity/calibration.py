@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, either_way
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,13 @@ class HounsfieldCalibration:
     offset_hu: float
     slope: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        slope = 1 + draw.either_way(self.slope)
-        offset = draw.either_way(self.offset_hu) / 1000
-        return (image + 1) * slope + (offset - 1)
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {
+            "slope": 1 + either_way(rng, strength, self.slope),
+            "offset_hu": either_way(rng, strength, self.offset_hu),
+        }
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        slope = views.each([one["slope"] for one in drawn])
+        offset = views.each([one["slope"] + one["offset_hu"] / 1000 - 1 for one in drawn])
+        return views.image.mul_(slope).add_(offset)

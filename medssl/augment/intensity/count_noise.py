@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,13 @@ class CountNoise:
     least: float
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        spread = draw.rng.uniform()
-        counts = self.most * math.exp(spread * draw.strength * math.log(self.least / self.most))
-        events = torch.poisson(image.clamp_min(0).square() * counts, generator=draw.noise)
-        result: Tensor = (events / counts).sqrt()
-        return result
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        share = float(rng.uniform()) * strength
+        return {"counts": self.most * math.exp(share * math.log(self.least / self.most))}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        counts = views.each([one["counts"] for one in drawn])
+        expected = views.image.clamp_min_(0).square_().mul_(counts)
+        for view, generator in zip(expected, views.noise, strict=True):
+            view.copy_(torch.poisson(view, generator=generator))
+        return expected.div_(counts).sqrt_()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, factor
+
+_FLAT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,11 @@ class Gamma:
 
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        signal = (image - draw.background).clamp_min(0)
-        top = signal.amax().clamp_min(1e-6)
-        return (signal / top) ** draw.factor(self.most) * top + draw.background
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {"power": factor(rng, strength, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        power = views.each([one["power"] for one in drawn])
+        signal = views.image.sub_(views.floor).clamp_min_(0)
+        top = signal.amax((1, 2, 3, 4), keepdim=True).clamp_min(_FLAT)
+        return signal.div_(top).pow_(power).mul_(top).add_(views.floor)

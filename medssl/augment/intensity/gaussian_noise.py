@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, between
 
 
 @dataclass(frozen=True)
@@ -20,5 +22,9 @@ class GaussianNoise:
     least: float
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        return image + draw.between(self.least, self.most) * draw.normal_like(image)
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {"sigma": between(rng, strength, self.least, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        sigma = views.each([one["sigma"] for one in drawn])
+        return views.image.addcmul_(views.normal(), sigma)

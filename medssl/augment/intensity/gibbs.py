@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, between
+
+_LEAST = 0.2
 
 
 @dataclass(frozen=True)
@@ -22,18 +26,30 @@ class GibbsRinging:
 
     least: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        dim = int(draw.rng.integers(3)) + 1
-        kept = max(0.2, 1 - draw.between(0.0, 1 - self.least))
-        signal = truncated(image - draw.background, dim, kept)
-        return signal.abs() + draw.background
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        axis = int(rng.integers(3))
+        kept = max(_LEAST, 1 - between(rng, strength, 0.0, 1 - self.least))
+        return {"axis": axis, "kept": kept}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        signal = views.image.sub_(views.floor)
+        for axis in range(3):
+            rows = [row for row, one in enumerate(drawn) if one["axis"] == axis]
+            if rows:
+                kept = [drawn[row]["kept"] for row in rows]
+                signal[rows] = truncated(signal[rows], axis, kept)
+        return signal.abs_().add_(views.floor)
 
 
-def truncated(signal: Tensor, dim: int, kept: float) -> Tensor:
-    """The signal without frequencies above `kept` of the highest along one axis."""
+def truncated(signal: Tensor, axis: int, kept: Sequence[float]) -> Tensor:
+    """(N, C, D, H, W) without each view's frequencies above its `kept` of the highest."""
+    dim = axis + 2
     size = signal.shape[dim]
     spectrum = torch.fft.rfft(signal, dim=dim)
-    count = int(kept * (size // 2)) + 1
-    spectrum.narrow(dim, count, spectrum.shape[dim] - count).zero_()
+    counts = torch.tensor([int(share * (size // 2)) + 1 for share in kept])
+    passed = torch.arange(spectrum.shape[dim]) < counts[:, None]
+    shape = [len(kept), 1, 1, 1, 1]
+    shape[dim] = -1
+    spectrum.mul_(passed.to(signal.device).view(shape))
     result: Tensor = torch.fft.irfft(spectrum, n=size, dim=dim)
     return result

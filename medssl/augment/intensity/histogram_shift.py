@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views
+
+_FLAT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,21 @@ class HistogramShift:
     points: int
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        """`levels`: the curve's values at points + 2 places, evenly from 0 to 1."""
+        moves = rng.uniform(-self.most, self.most, self.points) * strength
+        levels = np.linspace(0, 1, self.points + 2)
+        levels[1:-1] += np.clip(moves, -0.49, 0.49) / (self.points + 1)
+        return {"levels": levels}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
         knots = self.points + 1
-        moves = draw.rng.uniform(-self.most, self.most, self.points) * draw.strength
-        levels = np.linspace(0, 1, knots + 1)
-        levels[1:-1] += np.clip(moves, -0.49, 0.49) / knots
-        signal = (image - draw.background).clamp_min(0)
-        top = signal.amax().clamp_min(1e-6)
-        at = signal / top
-        slopes = np.diff(levels) * knots
-        result = at * slopes[0]
+        slopes = np.stack([np.diff(one["levels"]) for one in drawn], axis=1) * knots
+        signal = views.image.sub_(views.floor).clamp_min_(0)
+        top = signal.amax((1, 2, 3, 4), keepdim=True).clamp_min(_FLAT)
+        at = signal.div_(top)
+        result = at * views.each(slopes[0].tolist())
         # A piecewise linear curve is a sum of hinges; each adds the change of slope at its knot.
-        for knot, change in enumerate(np.diff(slopes), start=1):
-            result.add_((at - knot / knots).clamp_min_(0), alpha=float(change))
-        shifted: Tensor = result * top + draw.background
-        return shifted
+        for knot, change in enumerate(np.diff(slopes, axis=0), start=1):
+            result.addcmul_((at - knot / knots).clamp_min_(0), views.each(change.tolist()))
+        return result.mul_(top).add_(views.floor)

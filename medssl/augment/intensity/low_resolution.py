@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.banded import along, band_of
+from medssl.augment.intensity.base import Parameters, Views, between
 
 
 @dataclass(frozen=True)
@@ -22,27 +25,33 @@ class LowResolution:
     most: float
     axes: tuple[int, ...] = (0, 1, 2)
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        dim = int(draw.rng.choice(self.axes)) + 1
-        factor = draw.between(1.5, self.most)
-        size = image.shape[dim]
-        matrix = averaged_and_back(size, max(1, round(size / factor)))
-        matrix = matrix.to(image.device, image.dtype)
-        coarse: Tensor = torch.tensordot(matrix, image, ([1], [dim])).movedim(0, dim)
-        return coarse
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        axis = int(rng.choice(self.axes))
+        return {"axis": axis, "voxels": between(rng, strength, 1.5, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        image = views.image
+        for axis in self.axes:
+            rows = [row for row, one in enumerate(drawn) if one["axis"] == axis]
+            if rows:
+                size = image.shape[axis + 2]
+                coarse = [max(1, round(size / drawn[row]["voxels"])) for row in rows]
+                bands = [band_of(averaged_and_back(size, count)) for count in coarse]
+                image[rows] = along(image[rows], bands, axis)
+        return image
 
 
-def averaged_and_back(size: int, coarse: int) -> Tensor:
+def averaged_and_back(size: int, coarse: int) -> npt.NDArray[np.float64]:
     """(size, size): means over `coarse` equal stretches, then linear interpolation between them.
 
     A voxel that an edge of a stretch cuts counts with its part on either side.
     """
-    voxel = torch.arange(size, dtype=torch.float64)
-    stretch = torch.arange(coarse, dtype=torch.float64)[:, None]
+    voxel = np.arange(size, dtype=np.float64)
+    stretch = np.arange(coarse, dtype=np.float64)[:, None]
     step = size / coarse
-    means = torch.minimum(voxel + 1, (stretch + 1) * step) - torch.maximum(voxel, stretch * step)
-    means = means.clamp_min(0) / step
-    at = ((voxel + 0.5) / step - 0.5).clamp(0, coarse - 1)[:, None]
-    between = (1 - (at - stretch.T).abs()).clamp_min(0)
-    result: Tensor = between @ means
+    means = np.minimum(voxel + 1, (stretch + 1) * step) - np.maximum(voxel, stretch * step)
+    means = np.maximum(means, 0) / step
+    at = np.clip((voxel + 0.5) / step - 0.5, 0, coarse - 1)[:, None]
+    between = np.maximum(1 - np.abs(at - stretch.T), 0)
+    result: npt.NDArray[np.float64] = between @ means
     return result

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, between
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,11 @@ class RicianNoise:
     least: float
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        sigma = draw.between(self.least, self.most)
-        real = (image - draw.background) + sigma * draw.normal_like(image)
-        imaginary = sigma * draw.normal_like(image)
-        return (real.square() + imaginary.square()).sqrt() + draw.background
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {"sigma": between(rng, strength, self.least, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        sigma = views.each([one["sigma"] for one in drawn])
+        real = views.image.sub_(views.floor).addcmul_(views.normal(), sigma)
+        imaginary = views.normal().mul_(sigma)
+        return real.square_().addcmul_(imaginary, imaginary).sqrt_().add_(views.floor)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
-from medssl.augment.intensity.smoothing import smooth
+from medssl.augment.intensity.base import Parameters, Views, between
+from medssl.augment.intensity.blur import smooth
+
+_DETAIL_VOXELS = 1.0
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,16 @@ class Sharpen:
 
     Attributes:
         most: largest share of the detail (image less its blur of 1 voxel) that is added.
+        axes: of the patch, along which it acts.
     """
 
     most: float
     axes: tuple[int, ...] = (0, 1)
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        detail = image - smooth(image, 1.0, self.axes)
-        return image + draw.between(0.0, self.most) * detail
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {"share": between(rng, strength, 0.0, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        share = views.each([one["share"] for one in drawn])
+        coarse = smooth(views.image, [_DETAIL_VOXELS] * len(drawn), self.axes)
+        return coarse.sub_(views.image).mul_(-share).add_(views.image)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, factor
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,15 @@ class UptakeScale:
 
     SUV of one patient scanned twice differs by 10 to 15 % (QIBA FDG-PET/CT profile). The image is
     the square root of SUV.
+
+    Attributes:
+        most: the factor lies in 1/most ... most.
     """
 
     most: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        return image * math.sqrt(draw.factor(self.most))
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        return {"factor": factor(rng, strength, self.most)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        return views.image.mul_(views.each([math.sqrt(one["factor"]) for one in drawn]))

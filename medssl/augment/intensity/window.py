@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from medssl.augment.intensity.base import Draw
+from medssl.augment.intensity.base import Parameters, Views, between
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,12 @@ class WindowJitter:
     low: float
     high: float
 
-    def __call__(self, image: Tensor, draw: Draw) -> Tensor:
-        low = -1 + draw.between(0.0, self.low)
-        high = 1 - draw.between(0.0, self.high)
-        return (image.clamp(low, high) - low) * (2 / (high - low)) - 1
+    def draw(self, rng: np.random.Generator, strength: float) -> Parameters:
+        low = -1 + between(rng, strength, 0.0, self.low)
+        return {"low": low, "high": 1 - between(rng, strength, 0.0, self.high)}
+
+    def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        low = views.each([one["low"] for one in drawn])
+        high = views.each([one["high"] for one in drawn])
+        clipped = torch.clamp(views.image, low, high, out=views.image)
+        return clipped.sub_(low).mul_(2 / (high - low)).sub_(1)

@@ -1,0 +1,41 @@
+"""Counting noise keeps the mean; its variance follows the counts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.augment.intensity.count_noise import CountNoise
+
+from .conftest import change
+
+
+@pytest.mark.parametrize("suv", [0.05, 0.5, 2.0, 8.0, 20.0])
+def test_the_mean_is_kept_and_the_variance_is_the_mean_by_counts(suv: float) -> None:
+    image = torch.full((1, 40, 40, 40), math.sqrt(suv))
+    noisy = change(CountNoise(20, 20), image, background=0).square()
+    assert noisy.mean().item() == pytest.approx(suv, rel=0.02)
+    assert noisy.var().item() == pytest.approx(suv / 20, rel=0.03)
+
+
+def test_values_are_whole_counts() -> None:
+    noisy = change(CountNoise(5, 5), torch.rand(1, 20, 20, 20), background=0).square() * 5
+    torch.testing.assert_close(noisy, noisy.round(), rtol=0, atol=1e-4)
+    assert noisy.max() > 5
+
+
+def test_no_counts_where_there_is_no_uptake() -> None:
+    assert (change(CountNoise(5, 5), torch.zeros(1, 9, 9, 9), background=0) == 0).all()
+
+
+def test_counts_lie_evenly_in_their_logarithm() -> None:
+    drawn = [CountNoise(20, 200).draw(np.random.default_rng(s), 1.0)["counts"] for s in range(300)]
+    assert 20 <= min(drawn) < 22
+    assert 180 < max(drawn) <= 200
+    # Of 300 even draws the mean is off by 0.04 (one standard deviation).
+    assert np.log(drawn).mean() == pytest.approx(math.log(20 * 200) / 2, abs=0.12)
+    stronger = [CountNoise(20, 200).draw(np.random.default_rng(s), 2.0) for s in range(300)]
+    assert 2 <= min(one["counts"] for one in stronger) < 2.4
