@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.augment.array_sampling import Size
-from medssl.augment.interpolate import corners, interpolate
+from medssl.augment.interpolate import Displacement, corners, interpolate
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store.body import BodyMask
 from medssl.volume import Affine
@@ -20,15 +20,21 @@ _DRAWS = 16
 Place = TypeVar("Place")
 
 
-def body_of_patch(mask: BodyMask, matrix: Affine, size: Size) -> npt.NDArray[np.bool_]:
+def body_of_patch(
+    mask: BodyMask, matrix: Affine, size: Size, moved: Displacement | None = None
+) -> npt.NDArray[np.bool_]:
     """(size) True where the voxel nearest to a patch's voxel lies in a block with body.
 
     Args:
         matrix: 4x4, index of the patch's voxel -> index of the stored voxel. What it takes from
             outside the scan counts as the nearest block does: combine it with "valid".
+        moved: (3, size) stored voxels, added to the coordinates.
     """
     to_block = _to_blocks(mask, matrix)
     low, high = corners(to_block, size)
+    if moved is not None:
+        moved = moved / np.asarray(mask.edge, dtype=np.float32)[:, None, None, None]
+        low, high = low + moved.min(axis=(1, 2, 3)), high + moved.max(axis=(1, 2, 3))
     last = np.asarray(mask.blocks.shape) - 1
     first = np.clip(np.floor(low + 0.5), 0, last).astype(int)
     stop = np.clip(np.floor(high + 0.5), 0, last).astype(int) + 1
@@ -38,7 +44,7 @@ def body_of_patch(mask: BodyMask, matrix: Affine, size: Size) -> npt.NDArray[np.
     if not reached.any():
         return np.zeros(size, dtype=bool)
     to_block[:3, 3] -= first
-    return interpolate(reached.view(np.uint8), to_block, size, order=0).view(bool)
+    return interpolate(reached.view(np.uint8), to_block, size, order=0, moved=moved).view(bool)
 
 
 def body_shown(mask: BodyMask, scan: ScanInfo, centre_mm: Vector, extent_mm: Vector) -> float:

@@ -50,9 +50,11 @@ class BodyMask:
 
     @classmethod
     def unpacked(cls, packed: dict[str, Any]) -> BodyMask:
-        """The inverse of `packed`."""
+        """The inverse of `packed`; ValueError, KeyError or TypeError where it is none."""
         d, h, w = packed["blocks"]
         bits = np.frombuffer(packed["bits"], dtype=np.uint8)
+        if bits.size != -(-d * h * w // 8):
+            raise ValueError(f"{bits.size} bytes for {d} x {h} x {w} blocks")
         blocks = np.unpackbits(bits, count=d * h * w).view(bool).reshape(d, h, w)
         i, j, k = packed["edge"]
         return cls(blocks, (i, j, k))

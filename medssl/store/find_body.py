@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,13 +11,14 @@ from medssl.store.body import Blocks, BodyMask, Edge
 from medssl.store.describe import CT_BODY_HU, exceeding, rising, sub_grid
 from medssl.store.padding import valid_voxels
 from medssl.store.voxels import Rescale
-from medssl.volume import Array, Volume, ras_order
+from medssl.volume import Array, Modality, Volume, ras_order
 
 _SAMPLE_MM = 1.5
 _BLOCK_MM = 6.0
 _FEWEST_BLOCKS = 32  # along an axis of as many voxels
 _BODY_SHARE = 1 / 8  # of a block's voxels; the widening covers what this cuts
 _SPECK = 1 / 500  # of the largest part
+_THICK_SHARE = 0.2  # of a part's blocks
 _FROM_THICK = 2  # blocks: what is thin and farther from anything thick is a table's shell
 _OPEN_AIR_HU = -925.0  # air round the patient lies below; lungs, cut by the field of view, above
 _LEVELS = {"PT": 0.03}
@@ -27,13 +30,13 @@ def find_body(
 ) -> BodyMask:
     """The body in a (D, H, W) volume of stored numbers, with all that it encloses.
 
-    Body is what is denser than -500 HU in CT; elsewhere what lies above a tenth of the 99th
-    percentile (3 % in PET). Blocks of which an eighth is so are taken, but for small parts that lie
-    apart (noise) and in CT for thin ones (a table's shell, tubes). Holes are filled slice by slice
-    along the axis nearest to the top: lungs, bowel gas and sinuses are body. In CT so are lungs
-    that the field of view cuts, which are denser than the air round a patient. At last the mask
-    grows by one block, so that skin is never cut. Padding is no body. A volume without any body
-    counts as a whole.
+    Of a CT, blocks are taken of which an eighth is denser than -500 HU; elsewhere those whose mean
+    lies above a tenth of the 99th percentile (3 % in PET). Of these, small parts that lie apart
+    (noise) go, and in CT thin ones (a table's shell, tubes). Holes are filled slice by slice along
+    the axis nearest to the top: lungs, bowel gas and sinuses are body. In CT so are lungs that the
+    field of view cuts, which are denser than the air round a patient. At last the mask grows by
+    one block, so that skin is never cut. Padding is no body. A volume without any body counts as a
+    whole.
 
     Every second or third voxel is looked at where they lie closer than 1.5 mm.
     """
@@ -48,16 +51,22 @@ def find_body(
     numbers, back = rising(few, rescale)
     valid = valid_voxels(few, padding) if padding else None
     per_block: Edge = tuple(e // s for e, s in zip(edge, step, strict=True))  # type: ignore[assignment]
-    seen = _samples(numbers.shape, per_block) if valid is None else _counts(valid, per_block)
-    dense = _above_level(numbers, volume, back, valid)
-    found = _counts(dense, per_block)
+    seen = _samples(numbers.shape, per_block) if valid is None else _sums(valid, per_block)
     measured = seen > 0
-    tissue = measured & (found >= _BODY_SHARE * seen)
+    if volume.units == "HU":
+        level = (CT_BODY_HU - float(back.intercept)) / float(back.slope)
+        dense = exceeding(numbers, level)
+        found = _sums(dense if valid is None else dense & valid, per_block)
+        tissue = measured & (found >= _BODY_SHARE * seen)
+    else:
+        level = _level(numbers, volume.modality, valid)
+        sums = _sums(numbers if valid is None else np.where(valid, numbers, 0), per_block)
+        tissue = measured & (sums > level * seen)
     top = ras_order(volume.affine)[0][2]
     if volume.units == "HU":
-        tissue, air = _without_table(tissue, top), _air(numbers, back, per_block)
+        tissue, air = _without_table(tissue, top), _air(numbers, back, valid, per_block)
     else:
-        tissue, air = _without_specks(tissue, tissue), None
+        tissue, air = _large_parts(tissue, tissue), None
     blocks = widened(_with_holes_filled(tissue, measured, top, air)) & measured
     return BodyMask(blocks, edge) if blocks.any() else BodyMask.whole(volume.shape)
 
@@ -90,31 +99,28 @@ def widened(blocks: Blocks, times: int = 1) -> Blocks:
     return blocks
 
 
-def _above_level(numbers: Array, volume: Volume, back: Rescale, valid: Blocks | None) -> Blocks:
-    if volume.units == "HU":
-        level = (CT_BODY_HU - float(back.intercept)) / float(back.slope)
-    else:
-        few = sub_grid(numbers.shape)
-        values = numbers[few] if valid is None else numbers[few][valid[few]]
-        if values.size == 0:
-            return np.zeros(numbers.shape, dtype=bool)
-        lowest, high = float(values.min()), float(np.percentile(values, 99))
-        level = lowest + _LEVELS.get(volume.modality, _LEVEL) * (high - lowest)
-    dense = exceeding(numbers, level)
-    return dense if valid is None else dense & valid
+def _level(numbers: Array, modality: Modality, valid: Blocks | None) -> float:
+    """What means of blocks with body lie above, where values have no unit to tell."""
+    few = sub_grid(numbers.shape)
+    values = numbers[few] if valid is None else numbers[few][valid[few]]
+    if values.size == 0:
+        return math.inf
+    lowest, high = float(values.min()), float(np.percentile(values, 99))
+    return lowest + _LEVELS.get(modality, _LEVEL) * (high - lowest)
 
 
-def _counts(samples: Blocks, per_block: Edge) -> Array:
-    """How many samples of each block are True: 6 along an axis at most, so bytes hold them."""
-    counts: Array = samples.view(np.uint8)
+def _sums(samples: Array, per_block: Edge) -> Array:
+    """Sums over each block. Those of booleans fit into bytes: a block has 6 samples an axis."""
+    is_bool = samples.dtype == np.bool_
+    sums: Array = samples.view(np.uint8) if is_bool else samples
     for axis, times in enumerate(per_block):
-        lines = np.moveaxis(counts, axis, 0)
-        total = lines[::times].copy()
+        lines = np.moveaxis(sums, axis, 0)
+        total: Array = lines[::times].astype(np.uint8 if is_bool else np.float32)
         for k in range(1, times):
             part = lines[k::times]
             total[: len(part)] += part
-        counts = np.moveaxis(total, 0, axis)
-    return counts
+        sums = np.moveaxis(total, 0, axis)
+    return sums
 
 
 def _samples(shape: tuple[int, ...], per_block: Edge) -> Array:
@@ -126,13 +132,20 @@ def _samples(shape: tuple[int, ...], per_block: Edge) -> Array:
     return np.asarray(lines[0][:, None, None] * lines[1][:, None] * lines[2])
 
 
-def _air(numbers: Array, back: Rescale, per_block: Edge) -> npt.NDArray[np.float32]:
-    """The value in the middle of each block."""
-    middles = [
-        np.minimum(np.arange(0, n, times) + times // 2, n - 1)
-        for n, times in zip(numbers.shape, per_block, strict=True)
-    ]
-    return back.apply(numbers[np.ix_(*middles)])
+def _air(
+    numbers: Array, back: Rescale, valid: Blocks | None, per_block: Edge
+) -> npt.NDArray[np.float32]:
+    """The value in the middle of each block; NaN where that is padding."""
+    middles = np.ix_(
+        *(
+            np.minimum(np.arange(0, n, times) + times // 2, n - 1)
+            for n, times in zip(numbers.shape, per_block, strict=True)
+        )
+    )
+    values = back.apply(numbers[middles])
+    if valid is not None:
+        values[~valid[middles]] = np.nan
+    return values
 
 
 def _without_table(tissue: Blocks, top: int) -> Blocks:
@@ -147,18 +160,20 @@ def _without_table(tissue: Blocks, top: int) -> Blocks:
         here[:-1] &= there[1:]
     if not thick.any():
         return tissue
-    part = _without_specks(tissue, thick)
+    part = _large_parts(tissue, thick, _THICK_SHARE)
     return part & widened(thick & part, _FROM_THICK)
 
 
-def _without_specks(tissue: Blocks, counted: Blocks) -> Blocks:
-    """Connected parts, but for those with far fewer of the `counted` blocks than the largest."""
+def _large_parts(tissue: Blocks, counted: Blocks, share: float = 0.0) -> Blocks:
+    """Connected parts with a `share` of `counted` blocks, and not far fewer than the largest."""
     from scipy import ndimage
 
     labels, number = ndimage.label(tissue)
-    sizes = np.bincount(labels[counted], minlength=number + 1)
-    sizes[0] = 0
-    kept: Blocks = (sizes >= max(1.0, _SPECK * sizes.max()))[labels]
+    sizes = np.bincount(labels.ravel(), minlength=number + 1)
+    numbers = np.bincount(labels[counted], minlength=number + 1)
+    numbers[0] = 0
+    large = (numbers >= max(1.0, _SPECK * numbers.max())) & (numbers >= share * sizes)
+    kept: Blocks = large[labels]
     return kept
 
 
@@ -180,9 +195,9 @@ def _with_holes_filled(
         is_open[lines[1:][~there[:-1]]] = True
         is_open[lines[:-1][~there[1:]]] = True
     if air is not None:
-        flat = labels.ravel()
-        sums = np.bincount(flat, air.ravel(), number + 1)
-        is_open &= sums < _OPEN_AIR_HU * np.bincount(flat, minlength=number + 1)
+        known = np.isfinite(air)
+        sums = np.bincount(labels[known], air[known], number + 1)
+        is_open &= sums <= _OPEN_AIR_HU * np.bincount(labels[known], minlength=number + 1)
     is_open[0] = False
     filled: Blocks = tissue | ((labels > 0) & ~is_open[labels])
     return filled
