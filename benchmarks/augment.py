@@ -26,6 +26,7 @@ from measure import SideFailed, run_side, seconds_since_start
 
 NUM_VOLUMES = 6
 _WARM_BATCHES = 4
+_CHANGED = 0.2
 
 SIDES = {
     "medssl": "ours",
@@ -115,11 +116,9 @@ def _answer(options: argparse.Namespace) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _array_code(switched: bool) -> Iterator[None]:
-    try:
-        from medssl import kernels
-    except ImportError:
-        kernels = None
-    with kernels.disabled() if kernels and switched else contextlib.nullcontext():
+    from medssl import kernels
+
+    with kernels.disabled() if switched else contextlib.nullcontext():
         yield
 
 
@@ -162,16 +161,18 @@ def _time_singles(singles: dict[str, Any], job: Any, seconds: float) -> dict[str
     patch = torch.from_numpy(middle.copy())[None]
     answer = {}
     for name, call in singles.items():
-        times = []
+        times: list[float] = []
+        changed = 0.0
         until = time.perf_counter() + seconds / len(singles)
         while len(times) < 5 or time.perf_counter() < until:
             given = patch.clone()
             began = time.perf_counter()
             result = call(given)
             times.append(time.perf_counter() - began)
-        assert result.shape == patch.shape, (name, result.shape)
-        changed = (result - patch).abs() > 1e-5
-        assert float(changed.float().mean()) > 0.2, f"{name} changed nothing"
+            assert result.shape == patch.shape, (name, result.shape)
+            if changed <= _CHANGED:  # a drawn zoom may be none
+                changed = float(((result - patch).abs() > 1e-5).float().mean())
+        assert changed > _CHANGED, f"{name} changed nothing"
         answer[name] = 1000 * statistics.median(times[1:])
     return answer
 

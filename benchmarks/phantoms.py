@@ -101,9 +101,9 @@ def trunk(number: int) -> Stored:
     coarse = rng.normal(0, 1, (34, 34, 14)).astype(np.float32)
     smooth = ndimage.zoom(coarse, (512 / 34, 512 / 34, 200 / 14), order=1)
     x, y = np.meshgrid(*[np.linspace(-1, 1, 512)] * 2, indexing="ij")
-    body = (x / 0.85) ** 2 + (y / 0.6) ** 2 < 1
+    body = (x / 0.92) ** 2 + (y / 0.75) ** 2 < 1
     values = np.where(smooth > 1.6, 600 + 150 * smooth, 40 + 35 * smooth)
-    values += rng.normal(0, 12, values.shape).astype(np.float32)
+    values += rng.normal(0, 25, values.shape).astype(np.float32)
     values[~body] = -1000 + 0.5 * (values[~body] - 40)
     numbers = np.clip(np.rint(values + 1024), 0, 4095).astype(np.int16)
     numbers[x**2 + y**2 > 1] = 0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medssl.augment.config import AugmentConfig, PatchConfig, SpatialConfig
-from medssl.augment.intensity.base import Draw, IntensityTransform
+from medssl.augment.intensity.base import Transform, Views
 from medssl.augment.intensity.bias_field import BiasField
 from medssl.augment.intensity.blur import Blur
 from medssl.augment.intensity.brightness import Brightness
@@ -47,9 +47,9 @@ from sides.job import (
 def batches(job: Job) -> Iterator[Batch]:
     """See `Side.batches`."""
     made = source(job)
-    loader = Loader(made, num_workers=job.workers)
-    for step, batch in loader.batches(0, 1 << 40):
-        images = made.finish(batch, step)["image"]
+    loader = Loader(made, num_workers=job.workers, finish=True)
+    for _, batch in loader.batches(0, 1 << 40):
+        images = batch["image"]
         yield [images[:, view] for view in range(images.shape[1])]
 
 
@@ -82,9 +82,14 @@ def _draw(made: PretrainSource) -> Single:
     return call
 
 
-def _apply(transform: IntensityTransform) -> Single:
-    draw = Draw(np.random.default_rng(0), torch.Generator().manual_seed(0), 1.0, -1.0)
-    return lambda patch: transform(patch, draw)
+def _apply(transform: Transform) -> Single:
+    rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
+
+    def call(patch: Tensor) -> Tensor:
+        views = Views(patch[None], patch.min()[None], [noise])
+        return transform.apply(views, [transform.draw(rng, 1.0)])[0]
+
+    return call
 
 
 def _chain(calls: Sequence[Single]) -> Single:
@@ -118,7 +123,7 @@ def source(job: Job) -> PretrainSource:
     )
 
 
-def steps(chances: Chances) -> dict[str, tuple[float, IntensityTransform]]:
+def steps(chances: Chances) -> dict[str, tuple[float, Transform]]:
     """The transforms beside those of space, with their chances.
 
     The peers lower the resolution along all axes at once; here it is one axis at a time, so three.

@@ -6,7 +6,7 @@ affine is kept between calls: what its documentation recommends for speed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import radians
 from typing import Any
 
@@ -91,7 +91,7 @@ def transforms(chances: Chances, size: int, key: str) -> dict[str, Any]:
     turn = radians(ROTATE_DEG)
     # A range here is added to 1 and multiplies the grid: what is twice as large is half as scaled.
     scale = [(1 / SCALE[1] - 1, 1 / SCALE[0] - 1)] * 3
-    made = {
+    made: dict[str, tuple[float, Callable[..., Any]]] = {
         "affine": (
             chances.affine,
             lambda prob: mt.RandAffined(

@@ -7,7 +7,7 @@ and gives each patch its own draw, as with the other sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ def _call(chain: Any) -> Single:
 
 def transforms(chances: Chances) -> dict[str, list[Any]]:
     """The transforms that have a chance, by name."""
-    made = {
+    made: dict[str, tuple[float, Callable[..., Any]]] = {
         "affine": (
             chances.affine,
             lambda p: tio.RandomAffine(scales=SCALE, degrees=ROTATE_DEG, isotropic=True, p=p),

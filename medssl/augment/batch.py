@@ -14,7 +14,9 @@ Batch = dict[str, torch.Tensor]
 """A batch, or one sample (the same without the leading B).
 
 image       (B, V, C, D, H, W) float32, normalised; V views, axes to the right, front and top
-valid       (B, V, 1, D, H, W) bool, True inside the scan; the rest of the image is background
+valid       (B, V, 1, D, H, W) bool, True on measurements: inside the scan, and no padding; the
+            rest of the image is background
+body        (B, V, 1, D, H, W) bool, True on measurements of the body; pretraining alone
 background  (B,) float32, the normalised value of air or nothing, the lowest of the image
 map         (B, V, 4, 4) float32, index of a view's voxel to index of the stored voxel
 index       (B,) int64, place in the global batch

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.body import body_of_patch
 from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
 from medssl.augment.policies import augment_intensities
@@ -18,6 +19,7 @@ from medssl.augment.scan_info import ScanInfo, Scans
 from medssl.augment.spatial import draw_map, sample
 from medssl.errors import ConfigError
 from medssl.store import Store
+from medssl.store.body import BodyMask
 
 
 class PretrainSource(SampleSource):
@@ -65,17 +67,22 @@ class PretrainSource(SampleSource):
 
     def blank(self, count: int) -> Batch:
         """See `SampleSource.blank`."""
-        return blank_views(count, self.num_views, self.config.patch.size)
+        batch = blank_views(count, self.num_views, self.config.patch.size)
+        return {**batch, "body": torch.empty_like(batch["valid"])}
 
     def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
         """See `SampleSource.fill`."""
         volume = volume_at(self.seed, step * self.global_batch + index, len(self.scans))
         scan = self.scans[volume]
-        for view, matrix in enumerate(self._maps(scan, step, index)):
+        body = self.reader.body(scan.volume_uid)
+        size = self.config.patch.size
+        for view, matrix in enumerate(self._maps(scan, body, step, index)):
             image = batch["image"][row, view, 0].numpy()
             valid = batch["valid"][row, view, 0].numpy()
-            size = self.config.patch.size
             sample(self.reader, scan, matrix, size, image=image, valid=valid)
+            batch["body"][row, view, 0] = torch.from_numpy(
+                valid & body_of_patch(body, matrix, size)
+            )
             batch["map"][row, view] = torch.from_numpy(matrix)
         batch["background"][row] = scan.normaliser.background
         batch["index"][row] = index
@@ -91,14 +98,14 @@ class PretrainSource(SampleSource):
             done = augment_intensities(batch, step, self.seed, strength)
             batch["image"].copy_(done["image"])
 
-    def _maps(self, scan: ScanInfo, step: int, index: int) -> list[Any]:
+    def _maps(self, scan: ScanInfo, body: BodyMask, step: int, index: int) -> list[Any]:
         patch, spatial = self.config.patch, self.config.spatial
         place = generator(self.seed, step, index, Stream.CROP)
         extent = np.asarray(patch.size) * scan.patch_spacing(patch.spacing_mm)
         if self.num_views == 2:
-            centres = list(draw_two_centres(place, scan, extent, self.overlap))
+            centres = list(draw_two_centres(place, scan, extent, self.overlap, body))
         else:
-            centres = [draw_centre(place, scan, extent)]
+            centres = [draw_centre(place, scan, extent, body)]
         return [
             draw_map(
                 generator(self.seed, step, index, Stream.SPATIAL + 16 * view),

@@ -12,6 +12,7 @@ from medssl.augment.voxel_cache import VoxelCache
 from medssl.errors import StoreError
 from medssl.store import Store
 from medssl.store.b2nd import damaged
+from medssl.store.body import BodyMask, read_body
 from medssl.store.lookup import SortedKeys
 from medssl.store.voxels import Rescale, StoredVoxels, open_stored
 from medssl.volume import Array, Box
@@ -40,6 +41,7 @@ class Reader:
         self._padding = rows[["padding_low", "padding_high"]].to_numpy(dtype=np.float64)
         self._masks: dict[str, dict[str, str]] = {}
         self._described = lru_cache(_DESCRIBED)(self._describe)
+        self._bodies = lru_cache(_DESCRIBED)(lambda path: read_body(self.store.root / path))
 
     def read(self, volume_uid: str, box: Box) -> tuple[Array, Rescale]:
         """The stored numbers of a box, and how they become values (Rescale of the whole volume).
@@ -73,6 +75,14 @@ class Reader:
         """
         low, high = self._padding[self._place(volume_uid)].tolist()
         return None if low != low or high != high else (low, high)
+
+    def body(self, volume_uid: str) -> BodyMask:
+        """Where the body is, in coarse blocks; everywhere, where nobody looked for it.
+
+        Raises:
+            StoreError: there is no such volume, or it is missing or damaged.
+        """
+        return self._bodies(str(self._paths[self._place(volume_uid)]))
 
     def _place(self, volume_uid: str) -> int:
         at = self._keys.find(volume_uid)

@@ -78,6 +78,7 @@ def test_a_batch_holds_what_it_should(small_store: Store) -> None:
     assert {k: tuple(v.shape) for k, v in batch.items()} == {
         "image": (4, 2, 1, 16, 14, 12),
         "valid": (4, 2, 1, 16, 14, 12),
+        "body": (4, 2, 1, 16, 14, 12),
         "background": (4,),
         "map": (4, 2, 4, 4),
         **dict.fromkeys(("index", "volume", "patient", "modality", "policy"), (4,)),
