@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.augment.batch import MODALITIES, Batch
+from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.body import body_of_patch
 from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
 from medssl.augment.policies import augment_intensities
@@ -18,10 +19,11 @@ from medssl.augment.scan_info import ScanInfo, Scans
 from medssl.augment.spatial import draw_map, sample
 from medssl.errors import ConfigError
 from medssl.store import Store
+from medssl.store.body import BodyMask
 
 
-class PretrainSource:
-    """Patches of a store's volumes, every volume once an epoch; a `SampleSource`.
+class PretrainSource(SampleSource):
+    """Patches of a store's volumes, every volume once an epoch.
 
     Args:
         rows: manifest rows of the volumes to learn from; "volume" in a batch counts them.
@@ -63,42 +65,47 @@ class PretrainSource:
         self.scans = Scans(rows)
         self.patients = patient_codes(rows)
 
-    def sample(self, step: int, index: int) -> Batch:
-        """See `SampleSource.sample`."""
-        position = step * self.global_batch + index
-        volume = volume_at(self.seed, position, len(self.scans))
+    def blank(self, count: int) -> Batch:
+        """See `SampleSource.blank`."""
+        batch = blank_views(count, self.num_views, self.config.patch.size)
+        return {**batch, "body": torch.empty_like(batch["valid"])}
+
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
+        """See `SampleSource.fill`."""
+        volume = volume_at(self.seed, step * self.global_batch + index, len(self.scans))
         scan = self.scans[volume]
-        patches = [
-            sample(self.reader, scan, matrix, self.config.patch.size)
-            for matrix in self._maps(scan, step, index)
-        ]
-        policy = MODALITIES.index(scan.normaliser.policy)
-        return {
-            "image": torch.from_numpy(np.stack([p.image for p in patches])[:, None]),
-            "valid": torch.from_numpy(np.stack([p.valid for p in patches])[:, None]),
-            "background": torch.tensor(scan.normaliser.background, dtype=torch.float32),
-            "map": torch.from_numpy(np.stack([p.map for p in patches]).astype(np.float32)),
-            "index": torch.tensor(index),
-            "volume": torch.tensor(volume),
-            "patient": torch.tensor(self.patients[volume]),
-            "modality": torch.tensor(MODALITIES.index(scan.modality)),
-            "policy": torch.tensor(policy),
-        }
+        body = self.reader.body(scan.volume_uid)
+        size = self.config.patch.size
+        for view, matrix in enumerate(self._maps(scan, body, step, index)):
+            image = batch["image"][row, view, 0].numpy()
+            valid = batch["valid"][row, view, 0].numpy()
+            sample(self.reader, scan, matrix, size, image=image, valid=valid)
+            batch["body"][row, view, 0] = torch.from_numpy(
+                valid & body_of_patch(body, matrix, size)
+            )
+            batch["map"][row, view] = torch.from_numpy(matrix)
+        batch["background"][row] = scan.normaliser.background
+        batch["index"][row] = index
+        batch["volume"][row] = volume
+        batch["patient"][row] = self.patients[volume]
+        batch["modality"][row] = MODALITIES.index(scan.modality)
+        batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
 
-    def finish(self, batch: Batch, step: int) -> Batch:
+    def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""
-        if not self.intensity:
-            return batch
-        return augment_intensities(batch, step, self.seed, self.config.intensity.strength)
+        if self.intensity:
+            strength = self.config.intensity.strength
+            done = augment_intensities(batch, step, self.seed, strength)
+            batch["image"].copy_(done["image"])
 
-    def _maps(self, scan: ScanInfo, step: int, index: int) -> list[Any]:
+    def _maps(self, scan: ScanInfo, body: BodyMask, step: int, index: int) -> list[Any]:
         patch, spatial = self.config.patch, self.config.spatial
         place = generator(self.seed, step, index, Stream.CROP)
         extent = np.asarray(patch.size) * scan.patch_spacing(patch.spacing_mm)
         if self.num_views == 2:
-            centres = list(draw_two_centres(place, scan, extent, self.overlap))
+            centres = list(draw_two_centres(place, scan, extent, self.overlap, body))
         else:
-            centres = [draw_centre(place, scan, extent)]
+            centres = [draw_centre(place, scan, extent, body)]
         return [
             draw_map(
                 generator(self.seed, step, index, Stream.SPATIAL + 16 * view),

@@ -1,39 +1,47 @@
-"""Reading boxes of stored voxels, from memory where the scan is small enough to stay there."""
+"""Reading boxes of stored voxels, and what a volume's padding is, for many threads at once."""
 
 from __future__ import annotations
 
-import threading
+from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
 
+from medssl.augment.cache_config import CacheConfig
+from medssl.augment.voxel_cache import VoxelCache
 from medssl.errors import StoreError
 from medssl.store import Store
+from medssl.store.b2nd import damaged
+from medssl.store.body import BodyMask, read_body
 from medssl.store.lookup import SortedKeys
-from medssl.store.voxels import Rescale, read_stored
+from medssl.store.voxels import Rescale, StoredVoxels, open_stored
 from medssl.volume import Array, Box
 
-DEFAULT_CACHE_BYTES = 1 << 30
+_DESCRIBED = 8192  # files whose type and size are remembered; opening one again takes 0.05 ms
 
 
 class Reader:
-    """Boxes of a store's volumes and masks, safe for many threads.
+    """Boxes of a store's volumes and masks, for many threads that do not wait for each other.
 
-    Whole decoded volumes are kept until `cache_bytes` are full and then none is dropped: an epoch
-    visits every volume once, which is the order in which dropping the least recently used one
-    would drop each just before it is wanted. What does not fit is read box by box. What is
-    returned is the same either way, and read-only.
+    A volume is kept decoded where `cache` has room for it (see `VoxelCache`); of others each box is
+    read from the store. What is returned is the same either way, and read-only.
+
+    Raises:
+        ConfigError: the cache's folder cannot be written to.
     """
 
-    def __init__(self, store: Store, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(self, store: Store, cache: CacheConfig = CacheConfig()) -> None:  # noqa: B008
         self.store = store
-        rows = store.columns("path", *(f"shape_{a}" for a in range(3)))
+        self.cache = VoxelCache(cache)
+        shape = [f"shape_{axis}" for axis in range(3)]
+        rows = store.columns("path", "padding_low", "padding_high", *shape)
         self._keys = SortedKeys(pa.array(rows.index, pa.string()))
         self._paths = rows["path"].array
-        self._sizes = (rows["shape_0"] * rows["shape_1"] * rows["shape_2"]).to_numpy(dtype="i8")
+        self._shapes = rows[shape].to_numpy(dtype=np.int64)
+        self._padding = rows[["padding_low", "padding_high"]].to_numpy(dtype=np.float64)
         self._masks: dict[str, dict[str, str]] = {}
-        self._kept: dict[str, tuple[Array, Rescale]] = {}
-        self._bytes_left = cache_bytes
-        self._lock = threading.Lock()
+        self._described = lru_cache(_DESCRIBED)(self._describe)
+        self._bodies = lru_cache(_DESCRIBED)(lambda path: read_body(self.store.root / path))
 
     def read(self, volume_uid: str, box: Box) -> tuple[Array, Rescale]:
         """The stored numbers of a box, and how they become values (Rescale of the whole volume).
@@ -42,13 +50,13 @@ class Reader:
             StoreError: there is no such volume, or its voxels are missing or damaged.
         """
         at = self._place(volume_uid)
-        return self._read(str(self._paths[at]), int(self._sizes[at]), box)
+        return self._read(str(self._paths[at]), at, box)
 
     def read_mask(self, volume_uid: str, box: Box, name: str = "mask") -> Array:
         """The labels of a box, on the volume's own grid, in their stored integer type.
 
         Raises:
-            StoreError: the volume has no mask of this name.
+            StoreError: the volume has no mask of this name, or it is missing or damaged.
         """
         if name not in self._masks:
             self._masks[name] = {
@@ -57,7 +65,24 @@ class Reader:
         path = self._masks[name].get(volume_uid)
         if path is None:
             raise StoreError(f"volume {volume_uid} has no mask named {name}")
-        return self._read(path, int(self._sizes[self._place(volume_uid)]), box)[0]
+        return self._read(path, self._place(volume_uid), box)[0]
+
+    def padding(self, volume_uid: str) -> tuple[float, float] | None:
+        """Lowest and highest stored number that is padding and no measurement; None: there is none.
+
+        Raises:
+            StoreError: there is no such volume.
+        """
+        low, high = self._padding[self._place(volume_uid)].tolist()
+        return None if low != low or high != high else (low, high)
+
+    def body(self, volume_uid: str) -> BodyMask:
+        """Where the body is, in coarse blocks; everywhere, where nobody looked for it.
+
+        Raises:
+            StoreError: there is no such volume, or it is missing or damaged.
+        """
+        return self._bodies(str(self._paths[self._place(volume_uid)]))
 
     def _place(self, volume_uid: str) -> int:
         at = self._keys.find(volume_uid)
@@ -65,20 +90,17 @@ class Reader:
             raise StoreError(f"the store has no volume {volume_uid}")
         return at
 
-    def _read(self, path: str, voxels: int, box: Box) -> tuple[Array, Rescale]:
-        kept = self._kept.get(path)
-        if kept is None and voxels <= self._bytes_left:
-            kept = self._keep(path)
-        if kept is None:
-            return read_stored(self.store.root / path, box)
-        whole, rescale = kept
-        return whole[tuple(slice(start, stop) for start, stop in box)], rescale
+    def _read(self, path: str, at: int, box: Box) -> tuple[Array, Rescale]:
+        voxels = self._described(path, at)
+        whole = self.cache.whole(voxels.array)
+        if whole is not None:
+            return whole[tuple(slice(start, stop) for start, stop in box)], voxels.rescale
+        stored = voxels.array.read(box)
+        stored.setflags(write=False)
+        return stored, voxels.rescale
 
-    def _keep(self, path: str) -> tuple[Array, Rescale]:
-        whole, rescale = read_stored(self.store.root / path)
-        whole.setflags(write=False)
-        with self._lock:
-            if path not in self._kept and whole.nbytes <= self._bytes_left:
-                self._kept[path] = whole, rescale
-                self._bytes_left -= whole.nbytes
-        return whole, rescale
+    def _describe(self, path: str, at: int) -> StoredVoxels:
+        voxels = open_stored(self.store.root / path)
+        if voxels.array.shape != tuple(self._shapes[at].tolist()):
+            raise damaged(voxels.array.path)
+        return voxels

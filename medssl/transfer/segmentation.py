@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.models.build import build_segmenter
@@ -72,7 +73,7 @@ class Segmentation:
         Args:
             masks: the run folder that predicted masks are written under; None: not written.
         """
-        reader = Reader(self.store, cache_bytes=0)
+        reader = Reader(self.store, CacheConfig(gigabytes=0))
         rows: list[dict[str, Any]] = []
         for scan in scans_of(self.store, cases):
             predicted = self.predict_mask(reader, scan)

@@ -30,8 +30,8 @@ def source_of(store: Store, **changed: Any) -> PretrainSource:
 
 
 def batches(source: PretrainSource, rank: int = 0, world: int = 1, workers: int = 0) -> list[Batch]:
-    loader = Loader(source, rank, world, num_workers=workers)
-    finished = [source.finish(batch, step) for step, batch in loader.batches(2, 6)]
+    loader = Loader(source, rank, world, num_workers=workers, finish=True)
+    finished = [batch for _, batch in loader.batches(2, 6)]
     loader.close()
     return finished
 
@@ -49,18 +49,20 @@ def test_the_number_of_workers_changes_nothing(small_store: Store) -> None:
             assert_equal(one, other)
 
 
-def test_two_ranks_draw_the_batch_of_one(small_store: Store) -> None:
+@pytest.mark.parametrize(("world", "workers"), [(2, 0), (4, 0), (2, 2), (4, 1)])
+def test_ranks_draw_the_batch_of_one(small_store: Store, world: int, workers: int) -> None:
     whole = batches(source_of(small_store))
-    parts = [batches(source_of(small_store), rank, 2) for rank in (0, 1)]
+    parts = [batches(source_of(small_store), rank, world, workers) for rank in range(world)]
     for step, batch in enumerate(whole):
-        halves = [part[step] for part in parts]
-        assert_equal(batch, {k: torch.cat([half[k] for half in halves]) for k in batch})
+        shares = [part[step] for part in parts]
+        assert_equal(batch, {k: torch.cat([share[k] for share in shares]) for k in batch})
 
 
 def test_a_step_can_be_drawn_alone(small_store: Store) -> None:
     source = source_of(small_store)
     _, alone = next(Loader(source).batches(5, 6))
-    assert_equal(source.finish(alone, 5), batches(source_of(small_store))[-1])
+    source.finish(alone, 5)  # the whole batch at once, as on a GPU
+    assert_equal(alone, batches(source_of(small_store))[-1])
 
 
 def test_steps_views_and_seeds_differ(small_store: Store) -> None:
@@ -76,6 +78,7 @@ def test_a_batch_holds_what_it_should(small_store: Store) -> None:
     assert {k: tuple(v.shape) for k, v in batch.items()} == {
         "image": (4, 2, 1, 16, 14, 12),
         "valid": (4, 2, 1, 16, 14, 12),
+        "body": (4, 2, 1, 16, 14, 12),
         "background": (4,),
         "map": (4, 2, 4, 4),
         **dict.fromkeys(("index", "volume", "patient", "modality", "policy"), (4,)),
@@ -108,9 +111,11 @@ def test_outside_the_scan_the_image_is_background(small_store: Store) -> None:
 def test_a_method_without_intensities_gets_the_image_as_it_is(small_store: Store) -> None:
     source = source_of(small_store, intensity=False)
     _, batch = next(Loader(source).batches(0, 1))
-    assert source.finish(batch, 0)["image"] is batch["image"]
-    augmented = source_of(small_store).finish(batch, 0)["image"]
-    assert not torch.equal(augmented, batch["image"])
+    before = batch["image"].clone()
+    source.finish(batch, 0)
+    assert torch.equal(batch["image"], before)
+    source_of(small_store).finish(batch, 0)
+    assert not torch.equal(batch["image"], before)
 
 
 def test_the_map_leads_from_one_view_to_the_other(small_store: Store) -> None:
