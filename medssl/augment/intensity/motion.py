@@ -60,7 +60,7 @@ class Motion:
         for rows in at_a_time(keys, image.device):
             floor = views.floor[rows]
             seen = acquired(image[rows] - floor, [drawn[row] for row in rows])
-            image[rows] = magnitude(seen) + floor
+            image[rows] = magnitude(seen).add_(floor)
         return image
 
 
