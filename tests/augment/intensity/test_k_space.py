@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medssl.augment.intensity.ghosting import Ghosting
-from medssl.augment.intensity.k_space import at_a_time, line_numbers, magnitude
+from medssl.augment.intensity.k_space import at_a_time, line_numbers, magnitude, multiply
 from medssl.augment.intensity.motion import Motion
 
 from .test_every_transform import several
@@ -20,6 +20,17 @@ def test_a_wave_of_each_line_number_falls_on_its_line(size: int) -> None:
         spectrum = np.fft.fft(np.exp(2j * np.pi * line * x / size))
         np.testing.assert_allclose(spectrum, size * (x == place), atol=1e-10)
         assert -size / 2 <= line < size / 2
+
+
+def test_products_are_complex_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    numbers, factor = (
+        torch.randn(shape, dtype=torch.complex64, generator=generator)
+        for shape in ((2, 1, 5, 6, 7), (2, 1, 5, 1, 7))
+    )
+    expected = numbers * factor
+    multiply(numbers, factor)
+    torch.testing.assert_close(numbers, expected)
 
 
 def test_magnitude() -> None:
