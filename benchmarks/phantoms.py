@@ -15,6 +15,7 @@ import numpy.typing as npt
 from medssl.augment.normalise import Normaliser
 from medssl.store import Store, open_store
 from medssl.store.describe import describe_values, geometry_columns
+from medssl.store.find_body import find_body
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import create_store, volume_path, write_part
 from medssl.volume import Volume
@@ -111,10 +112,10 @@ def trunk(number: int) -> Stored:
 
 
 def _add(root: Path, uid: str, stored: Stored, rescale: Rescale, modality: str) -> dict[str, Any]:
-    write_voxels(root / volume_path(uid), stored, rescale)
     units = "HU" if modality == "CT" else "arbitrary"
     spacing = (0.8, 0.8, 2.0) if modality == "CT" else (1.2, 1.2, 1.2)
     volume = Volume(stored, np.diag([*spacing, 1.0]), modality, units)  # type: ignore[arg-type]
+    write_voxels(root / volume_path(uid), stored, rescale, find_body(volume, rescale))
     row: dict[str, Any] = dict.fromkeys(
         ("study_key", "series_key", "site", "contrast", "body_part"), ""
     )
