@@ -182,6 +182,7 @@ def _time_singles(singles: dict[str, Any], job: Any, seconds: float) -> dict[str
 
 def _prepare(folder: Path, options: argparse.Namespace) -> None:
     from phantoms import export, make_store
+    from sides.job import PATCH
 
     from medssl.store import open_store
 
@@ -192,7 +193,9 @@ def _prepare(folder: Path, options: argparse.Namespace) -> None:
     else:
         _say(f"making {number} volumes")
         store = make_store(folder / "store", options.modality, number)
-    taken = export(store, folder, number)
+    taken = export(store, folder, number, PATCH)
+    if not taken:
+        sys.exit(f"no volume of the store has {PATCH} voxels along each axis")
     print(f"{taken} volumes, {options.rounds} rounds of {options.seconds:g} s\n")
 
 

@@ -43,16 +43,18 @@ def make_store(root: Path, modality: str, number: int) -> Store:
     return open_store(root)
 
 
-def export(store: Store, folder: Path, most: int) -> int:
+def export(store: Store, folder: Path, most: int, least_side: int) -> int:
     """The first `most` volumes, normalised and in RAS, for the peers; how many they are.
 
-    `nifti` holds them as float32 in uncompressed files, `b2nd` as nnU-Net preprocesses them.
+    `nifti` holds them as float32 in uncompressed files, `b2nd` as nnU-Net preprocesses them. Those
+    with fewer than `least_side` voxels along an axis are left out: not every peer pads.
     """
     import nibabel
 
     for name in ("nifti", "b2nd"):
         (folder / name).mkdir(parents=True)
-    uids = list(store.manifest.index)[:most]
+    shapes = store.manifest[[f"shape_{axis}" for axis in range(3)]]
+    uids = list(store.manifest.index[shapes.min(axis=1) >= least_side])[:most]
     for uid in uids:
         volume = store.read(uid).to_ras()
         values = Normaliser.from_row(dict(store.row(uid)))(volume.voxels)

@@ -352,10 +352,9 @@ def _ratios(table: dict[str, dict[str, float]]) -> dict[str, float]:
         return {}
     ours, peer, kept = table[OURS], table[NNSSL], table.get(KEPT, {})
     ratios = {
-        f"read_{side}_vs_nnssl": peer[f"warm_{side}"] / ours[f"warm_{side}"] for side in SIDES
-    }
-    ratios |= {
-        f"read_{side}_cold_vs_nnssl": peer[f"cold_{side}"] / ours[f"cold_{side}"] for side in SIDES
+        f"read_{side}{tail}_vs_nnssl": peer[f"{kind}_{side}"] / ours[f"{kind}_{side}"]
+        for kind, tail in (("warm", ""), ("cold", "_cold"), ("two_threads", "_two_threads"))
+        for side in SIDES
     }
     if kept:
         ratios |= {
