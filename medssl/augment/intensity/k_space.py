@@ -21,12 +21,22 @@ def line_numbers(size: int) -> npt.NDArray[np.float64]:
     return np.mod(np.arange(size, dtype=np.float64) + half, size) - half
 
 
-def magnitude(image: Tensor) -> Tensor:
-    """Absolute value of a complex image.
+def multiply(spectrum: Tensor, factor: Tensor) -> None:
+    """Complex product in place; `factor` broadcasts.
 
-    Products, a sum and a root, which are the same bits wherever a voxel lies in memory;
-    `Tensor.abs` is not, and is slower.
+    Products and sums are taken one by one, which gives the same bits wherever a number lies in
+    memory; complex operations and `Tensor.abs` do not (where a vector of the processor is not full
+    they round another way).
     """
+    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+    cos, sin = factor.real.contiguous(), factor.imag.contiguous()
+    across = real * sin
+    real.mul_(cos).sub_(imaginary * sin)
+    imaginary.mul_(cos).add_(across)
+
+
+def magnitude(image: Tensor) -> Tensor:
+    """Absolute value of a complex image; its parts one by one, as in `multiply`."""
     parts = torch.view_as_real(image).square()
     return (parts[..., 0] + parts[..., 1]).sqrt_()
 
