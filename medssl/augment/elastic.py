@@ -19,11 +19,9 @@ import torch
 from torch import Tensor
 
 from medssl.augment.array_sampling import Size
+from medssl.augment.config import LARGEST_SHARE
 from medssl.errors import GeometryError
 from medssl.volume import Affine
-
-LARGEST_SHARE = 0.4
-"""Of the distance of control points; from 1 / 2.479 on a deformation may fold."""
 
 Vector = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]

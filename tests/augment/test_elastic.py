@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
+from medssl.augment.config import LARGEST_SHARE
 from medssl.augment.elastic import (
-    LARGEST_SHARE,
     ControlLattice,
     before_deformation,
     dense_displacement,
