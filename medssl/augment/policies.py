@@ -124,12 +124,17 @@ def apply_steps(image: Tensor, steps: Steps, background: float, noise_seed: int)
     return changed[0]
 
 
-def augment_intensities(batch: Batch, step: int, seed: int, strength: float) -> Batch:
+def augment_intensities(
+    batch: Batch, step: int, seed: int, strength: float, first_view: int = 0
+) -> Batch:
     """The batch with each view's values changed by the policy of its scan; for any batch size.
 
     Every view has its own randomness, keyed by (seed, step, place in the global batch, view), and
     what it becomes depends on nothing else in the batch. Outside the scan the image stays
     background. On the CPU views are changed one after the other, on other devices together.
+
+    Args:
+        first_view: number of the first view in "image" among all views of its volume.
     """
     num_views = batch["image"].shape[1]
     image = batch["image"].flatten(0, 1).clone(memory_format=torch.contiguous_format)
@@ -139,9 +144,8 @@ def augment_intensities(batch: Batch, step: int, seed: int, strength: float) -> 
     groups: dict[Modality, list[_Drawn]] = {}
     for row, code in enumerate(batch["policy"].repeat_interleave(num_views).tolist()):
         name = MODALITIES[code]
-        rng = generator(
-            seed, step, index[row // num_views], Stream.INTENSITY + 16 * (row % num_views)
-        )
+        view = first_view + row % num_views
+        rng = generator(seed, step, index[row // num_views], Stream.INTENSITY + 16 * view)
         drawn = _draw(POLICIES[name], rng, strength)
         if any(one is not None for one in drawn):
             noise = torch.Generator(device=image.device).manual_seed(int(rng.integers(1 << 63)))
