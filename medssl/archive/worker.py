@@ -34,9 +34,11 @@ from medssl.archive.reasons import Reason
 from medssl.archive.rows import manifest_row
 from medssl.archive.scan import Judged, Rejection, Scan, Source
 from medssl.archive.whole import still_lost
+from medssl.store.body import BodyMask
+from medssl.store.find_body import find_body
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import volume_path
-from medssl.volume import Array
+from medssl.volume import Array, Volume
 
 if TYPE_CHECKING:
     from medssl.archive.dicom import Header
@@ -232,7 +234,9 @@ def _add_scan(
         rows["labels"].append({**about, "name": name, "kind": "class", "value": value})
     if case.split:
         rows["labels"].append({**about, "name": "split", "kind": "split", "value": case.split})
-    _write(context.root, volume_path(uid), scan.stored, scan.rescale)
+    volume = Volume(scan.stored, scan.affine, scan.modality, scan.units)
+    body = find_body(volume, scan.rescale, scan.padding)
+    _write(context.root, volume_path(uid), scan.stored, scan.rescale, body)
     result.masked_voxels += scan.masked_voxels
     outcome = "CORRECTED" if scan.corrections else "EXACT"
     codes = "+".join(reason.value for reason in scan.corrections)
@@ -378,10 +382,12 @@ def _linkage_row(
     )
 
 
-def _write(root: Path, relative: str, stored: Array, rescale: Rescale) -> None:
+def _write(
+    root: Path, relative: str, stored: Array, rescale: Rescale, body: BodyMask | None = None
+) -> None:
     """Write voxels; a full disk is told as such, whatever the library calls it."""
     try:
-        write_voxels(root / relative, stored, rescale)
+        write_voxels(root / relative, stored, rescale, body)
     except RuntimeError as error:
         if shutil.disk_usage(root).free < 2 * stored.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 
@@ -15,7 +14,9 @@ Batch = dict[str, torch.Tensor]
 """A batch, or one sample (the same without the leading B).
 
 image       (B, V, C, D, H, W) float32, normalised; V views, axes to the right, front and top
-valid       (B, V, 1, D, H, W) bool, True inside the scan; the rest of the image is background
+valid       (B, V, 1, D, H, W) bool, True on measurements: inside the scan, and no padding; the
+            rest of the image is background
+body        (B, V, 1, D, H, W) bool, True on measurements of the body; pretraining alone
 background  (B,) float32, the normalised value of air or nothing, the lowest of the image
 map         (B, V, 4, 4) float32, index of a view's voxel to index of the stored voxel
 index       (B,) int64, place in the global batch
@@ -23,26 +24,57 @@ volume      (B,) int64, row number in the source's frame of volumes
 patient     (B,) int64, one code a patient
 modality    (B,) int64, place in MODALITIES
 policy      (B,) int64, place in MODALITIES of the intensity policy that fits the scan's units
+local_image, local_valid, local_map
+            (B, L, ...) of L small crops, as image, valid and map; where they were asked for
 mask        (B, 1, D, H, W) int64, transfer's segmentation alone
 target      (B,) int64, transfer's classification alone
 """
 
 
-class SampleSource(Protocol):
+class SampleSource(ABC):
     """Draws any sample of any step from nothing but their numbers."""
 
     global_batch: int
 
-    def sample(self, step: int, index: int) -> Batch:
-        """Sample `index` of the global batch of `step`, on the CPU; called from many threads."""
+    @abstractmethod
+    def blank(self, count: int) -> Batch:
+        """A batch of `count` samples whose values are not yet written, on the CPU."""
 
-    def finish(self, batch: Batch, step: int) -> Batch:
-        """The batch with its intensities augmented, on the device that it is on.
+    @abstractmethod
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
+        """Write sample `index` of the global batch of `step` into a row of a blank batch.
 
-        The consumer calls it once it has moved the batch.
+        Called from many threads, each with a row of its own.
         """
 
+    @abstractmethod
+    def finish(self, batch: Batch, step: int) -> None:
+        """Augment the intensities of whole samples, in place, on the device that they are on.
 
-def collate(samples: Sequence[Batch]) -> Batch:
-    """Samples stacked into a batch."""
-    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+        What a sample becomes does not depend on the others of the batch, so that it may be called
+        for one sample at a time.
+        """
+
+    def sample(self, step: int, index: int) -> Batch:
+        """One sample, without the leading B."""
+        batch = self.blank(1)
+        self.fill(batch, 0, step, index)
+        return {key: value[0] for key, value in batch.items()}
+
+
+def blank_views(count: int, num_views: int, size: tuple[int, int, int]) -> Batch:
+    """A batch with the keys that every source has, its values not yet written."""
+    shape = (count, num_views, 1, *size)
+    numbers = ("index", "volume", "patient", "modality", "policy")
+    return {
+        "image": torch.empty(shape, dtype=torch.float32),
+        "valid": torch.empty(shape, dtype=torch.bool),
+        "background": torch.empty(count, dtype=torch.float32),
+        "map": torch.empty((count, num_views, 4, 4), dtype=torch.float32),
+        **{name: torch.empty(count, dtype=torch.int64) for name in numbers},
+    }
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some samples of a batch, without a copy."""
+    return {key: value[rows] for key, value in batch.items()}

@@ -1,4 +1,4 @@
-"""Where patches are cut: on the foreground, and for two views of one scan with a set overlap.
+"""Where patches are cut: on the body, and for two views of one scan with a set overlap.
 
 Positions are millimetres along the scan's own axes (`ScanInfo.frame`), from its middle.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from medssl.augment.body import body_shown, draw_with_body
 from medssl.augment.scan_info import ScanInfo, Vector
+from medssl.store.body import BodyMask
 
 _SHAKE = 0.1
 _MAY_BE_CUT = 1 / 3
@@ -15,26 +17,54 @@ _MAY_BE_CUT = 1 / 3
 Range = tuple[Vector, Vector]
 
 
-def draw_centre(rng: np.random.Generator, scan: ScanInfo, extent_mm: Vector) -> Vector:
+def draw_centre(
+    rng: np.random.Generator, scan: ScanInfo, extent_mm: Vector, body: BodyMask | None = None
+) -> Vector:
     """(3,) RAS millimetres: the middle of a patch of `extent_mm` that shows foreground.
 
     Along each axis: the patch lies inside the scan where it fits; inside the foreground's box
     where it fits there too, and otherwise takes in all of that box. A patch larger than the scan
-    has the scan near its middle.
+    has the scan near its middle. With `body`, places that show mostly air are drawn again
+    (`medssl.augment.body.draw_with_body`).
     """
     low, high = _where_foreground_fills(scan, extent_mm)
-    return _to_world(scan, rng.uniform(low, high))
+
+    def draw() -> Vector:
+        return _to_world(scan, rng.uniform(low, high))
+
+    if body is None:
+        return draw()
+    return draw_with_body(draw, lambda centre: body_shown(body, scan, centre, extent_mm))
 
 
 def draw_two_centres(
-    rng: np.random.Generator, scan: ScanInfo, extent_mm: Vector, overlap: tuple[float, float]
+    rng: np.random.Generator,
+    scan: ScanInfo,
+    extent_mm: Vector,
+    overlap: tuple[float, float],
+    body: BodyMask | None = None,
 ) -> tuple[Vector, Vector]:
     """Middles of two patches whose shared part of a patch's volume lies in the range `overlap`.
 
     Where that cannot be with all of the foreground's box in both, each shows at least two thirds
     of it along each axis; where the scan or its foreground is too small even so, they share more.
-    Turning and scaling come on top.
+    Turning and scaling come on top. With `body`, a pair of which one shows mostly air is drawn
+    again.
     """
+
+    def draw() -> tuple[Vector, Vector]:
+        return _two_centres(rng, scan, extent_mm, overlap)
+
+    if body is None:
+        return draw()
+    return draw_with_body(
+        draw, lambda pair: min(body_shown(body, scan, centre, extent_mm) for centre in pair)
+    )
+
+
+def _two_centres(
+    rng: np.random.Generator, scan: ScanInfo, extent_mm: Vector, overlap: tuple[float, float]
+) -> tuple[Vector, Vector]:
     shared = rng.uniform(*overlap)
     low, high = _where_foreground_fills(scan, extent_mm)
     if _least_shared(low, high, extent_mm) > shared:

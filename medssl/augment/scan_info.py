@@ -90,6 +90,11 @@ class ScanInfo:
         middle = (np.asarray(self.shape, dtype=np.float64) - 1) / 2
         return np.asarray(self.affine[:3, :3] @ middle + self.affine[:3, 3])
 
+    @cached_property
+    def to_stored(self) -> Affine:
+        """4x4, RAS millimetres -> index of the stored voxel."""
+        return np.asarray(np.linalg.inv(self.affine))
+
     def patch_spacing(self, spacing_mm: float | tuple[float, float, float] | None) -> Vector:
         """(3,), the spacing that is asked for; the scan's own where none is."""
         if spacing_mm is None:

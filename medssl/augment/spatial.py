@@ -13,17 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.augment.array_sampling import Size
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.crops import draw_centre
 from medssl.augment.interpolate import Bounds, corners, interpolate, sample_block
 from medssl.augment.placement import Pose, compose_map, draw_pose
+from medssl.augment.prefilter import Window, Windows, prefilter, windows
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store import Store
 from medssl.store.voxels import Rescale
 from medssl.volume import Affine, Box
 
-_AVERAGED_FROM = 1.5
+FINE: Windows = (Window(), Window(), Window())
+"""Before a patch that is no coarser than its scan: nothing is averaged."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Patch:
 
     Attributes:
         image: (D, H, W) float32, normalised.
-        valid: (D, H, W) bool, inside the scan; elsewhere the image is background.
+        valid: (D, H, W) bool, a measurement: inside the scan, and no padding; the rest of the image
+            is background.
         mask: (D, H, W) int64, 0 outside the scan; None where none was asked for.
         map: 4x4, index of the patch's voxel -> index of the stored voxel.
         affine: 4x4, index of the patch's voxel -> RAS millimetres.
@@ -71,7 +75,7 @@ def sample_volume(
     Raises:
         StoreError: the voxels are missing or damaged, or there is no such mask.
     """
-    reader = store if isinstance(store, Reader) else Reader(store, cache_bytes=0)
+    reader = store if isinstance(store, Reader) else Reader(store, CacheConfig(gigabytes=0))
     scan = row if isinstance(row, ScanInfo) else ScanInfo.from_row(row)
     centre = scan.centre_mm if centre_mm is None else np.asarray(centre_mm, dtype=np.float64)
     pose = Pose(np.eye(3) if rotation is None else rotation, scale, flip)
@@ -114,19 +118,25 @@ def sample(
     image = np.empty(size, dtype=np.float32) if image is None else image
     valid = np.empty(size, dtype=np.bool_) if valid is None else valid
     mask = None if mask_name is None else np.zeros(size, dtype=np.int64)
-    factors = averaging_factors(matrix)
-    box = box_needed(matrix, size, scan.shape, factors)
+    axes = windows(matrix)
+    box = box_needed(matrix, size, scan.shape, axes)
     if box is None:
         image.fill(scan.normaliser.background)
         valid.fill(False)
         return Patch(image, valid, mask, matrix, scan.affine @ matrix)
     stored, rescale = reader.read(scan.volume_uid, box)
+    values = stored
     if rescale.by_slice or stored.dtype.itemsize > 2:
-        stored, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
-    block = stored if factors == (1, 1, 1) else averaged(stored.astype(np.float32), factors)
-    bounds = bounds_within(scan.shape, box, factors)
+        values, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
     finish = scan.normaliser.finish(float(rescale.slope), float(rescale.intercept))
-    sample_block(block, within(matrix, box, factors), size, finish, bounds, image, valid)
+    block = values if axes == FINE else prefilter(values, axes)
+    bounds = bounds_within(scan.shape, box, axes)
+    sample_block(block, within(matrix, box, axes), size, finish, bounds, image, valid)
+    padding = reader.padding(scan.volume_uid)
+    if padding is not None:
+        nearest = interpolate(stored, within(matrix, box), size, order=0)
+        valid &= (nearest < padding[0]) | (nearest > padding[1])
+        image[~valid] = finish.background
     if mask is not None and mask_name is not None:
         labels = reader.read_mask(scan.volume_uid, box, mask_name)
         np.copyto(mask, interpolate(labels, within(matrix, box), size, order=0), casting="unsafe")
@@ -134,71 +144,34 @@ def sample(
     return Patch(image, valid, mask, matrix, scan.affine @ matrix)
 
 
-def averaging_factors(matrix: Affine) -> tuple[int, int, int]:
-    """How many voxels are averaged along each stored axis before interpolating, against aliasing.
+def box_needed(matrix: Affine, size: Size, shape: Size, axes: Windows) -> Box | None:
+    """The stored voxels that a patch and the windows before it reach; None where there are none.
 
-    A step through the patch passes as many stored voxels as the row of the map is long (for a
-    turned patch the root of the sum over its axes); from 1.5 on they are averaged in whole
-    numbers, so that no detail finer than the patch's grid is left to fold back.
+    It begins at a whole number of kept averages, so that these are the same whatever the box is.
     """
-    steps = np.linalg.norm(matrix[:3, :3], axis=1)
-    d, h, w = (round(float(s)) if s > _AVERAGED_FROM else 1 for s in steps)
-    return d, h, w
-
-
-def box_needed(
-    matrix: Affine, size: Size, shape: Size, factors: tuple[int, int, int] = (1, 1, 1)
-) -> Box | None:
-    """The stored voxels that a patch touches, in whole groups of `factors`; None where none."""
     low, high = corners(matrix, size)
     if (high < -0.5).any() or (low > np.asarray(shape) - 0.5).any():
         return None
     ends = []
-    for axis, factor in enumerate(factors):
+    for axis, window in enumerate(axes):
         last = shape[axis] - 1
-        # Interpolating between groups reaches one group further on either side.
-        margin = factor if factor > 1 else 0
-        first = min(max(int(np.floor(low[axis] + 1e-6)) - margin, 0), last)
-        final = min(max(int(np.ceil(high[axis] - 1e-6)) + margin, 0), last)
-        start = first // factor * factor
-        stop = min((final // factor + 1) * factor, shape[axis])
-        ends.append((start, stop))
+        first = min(max(int(np.floor(low[axis] + 1e-6)) - window.margin, 0), last)
+        final = min(max(int(np.ceil(high[axis] - 1e-6)) + window.margin, 0), last)
+        ends.append((first // window.factor * window.factor, final + 1))
     return ends[0], ends[1], ends[2]
 
 
-def bounds_within(shape: Size, box: Box, factors: tuple[int, int, int] = (1, 1, 1)) -> Bounds:
-    """The whole scan in the coordinates of a box of which `factors` voxels were averaged."""
-    to_box = within(np.eye(4), box, factors)[:3]
+def bounds_within(shape: Size, box: Box, axes: Windows = FINE) -> Bounds:
+    """The whole scan in the coordinates of what the windows keep of a box."""
+    to_box = within(np.eye(4), box, axes)[:3]
     scan = Bounds.of(shape)
     return Bounds(to_box[:, :3] @ scan.low + to_box[:, 3], to_box[:, :3] @ scan.high + to_box[:, 3])
 
 
-def within(matrix: Affine, box: Box, factors: tuple[int, int, int] = (1, 1, 1)) -> Affine:
-    """The map into a box of which `factors` voxels at a time were averaged."""
+def within(matrix: Affine, box: Box, axes: Windows = FINE) -> Affine:
+    """The map into what the windows keep of a box."""
     result = matrix.copy()
-    for axis, ((start, _), factor) in enumerate(zip(box, factors, strict=True)):
-        result[axis, 3] += -start - (factor - 1) / 2
-        result[axis] /= factor
+    for axis, ((start, _), window) in enumerate(zip(box, axes, strict=True)):
+        result[axis, 3] += -start - (window.factor - 1) / 2
+        result[axis] /= window.factor
     return result
-
-
-def averaged(
-    block: npt.NDArray[np.float32], factors: tuple[int, int, int]
-) -> npt.NDArray[np.float32]:
-    """Means over `factors` voxels along each axis; the last group goes on with its last voxel."""
-    for axis, factor in enumerate(factors):
-        if factor == 1:
-            continue
-        spare = -block.shape[axis] % factor
-        if spare:
-            block = np.pad(block, [(0, spare if a == axis else 0) for a in range(3)], mode="edge")
-        taken = [
-            block[tuple(slice(k, None, factor) if a == axis else slice(None) for a in range(3))]
-            for k in range(factor)
-        ]
-        total = taken[0] + taken[1]
-        for part in taken[2:]:
-            total += part
-        total *= np.float32(1 / factor)
-        block = total
-    return block

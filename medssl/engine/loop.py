@@ -155,8 +155,14 @@ class _Loop:
         keep_best: str | None,
     ) -> None:
         self.parallel.train()
+        on_gpu = self.world.device.type == "cuda"
         loader = Loader(
-            self.source, self.world.rank, self.world.size, num_workers=self.runtime.num_workers
+            self.source,
+            self.world.rank,
+            self.world.size,
+            num_workers=self.runtime.num_workers,
+            finish=not on_gpu,
+            pin_memory=on_gpu,
         )
         try:
             began = time.monotonic()
@@ -183,8 +189,9 @@ class _Loop:
     def _advance(self, batch: Batch, step: int) -> None:
         """One optimiser step on this process's part of the batch."""
         device = self.world.device
-        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        batch = self.source.finish(batch, step)
+        if device.type == "cuda":
+            batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            self.source.finish(batch, step)
         self._set_learning_rates(step)
         seed_step(self.seed, step, self.world.rank)
         with autocast(self.runtime.precision, device):

@@ -28,7 +28,9 @@ HERE = Path(__file__).resolve().parent
 LEVELS = ("", "haswell", "skylake-avx512")
 """Instruction sets, from what every processor has up (see processor.c)."""
 
-_FLAGS = ["-O3", "-ffast-math", "-fno-finite-math-only", "-fopenmp-simd", "-std=gnu11", "-Wall"]
+# Not -ffast-math: a library linked with it makes the whole process flush subnormal numbers to zero.
+_MATH = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+_FLAGS = ["-O3", *_MATH, "-freciprocal-math", "-fopenmp-simd", "-std=gnu11", "-Wall"]
 _LIBRARY = ["-shared", "-fPIC", "-fvisibility=hidden"]
 
 

@@ -18,7 +18,7 @@ from medssl.store.schema import PERCENTILES
 from medssl.store.voxels import Rescale
 from medssl.volume import Array, Volume, ras_order, spacing_of
 
-_CT_BODY_HU = -500.0
+CT_BODY_HU = -500.0
 SAMPLED_VOXELS = 2**18
 _WHOLE = np.iinfo(np.int16)
 
@@ -34,7 +34,7 @@ def describe_values(
     as the whole volume. Percentiles are those of about a quarter of a million voxels on a regular
     sub-grid.
     """
-    numbers, back = _monotone(volume.voxels, rescale or Rescale())
+    numbers, back = rising(volume.voxels, rescale or Rescale())
     valid = valid_voxels(volume.voxels, padding) if padding else None
     mask = _foreground(numbers, volume.units, back, valid)
     grid = sub_grid(numbers.shape)
@@ -105,7 +105,7 @@ def perceptual_hash(volume: Volume, rescale: Rescale | None = None) -> str:
     """
     from scipy import fft, ndimage
 
-    numbers, back = _monotone(volume.voxels, rescale or Rescale())
+    numbers, back = rising(volume.voxels, rescale or Rescale())
     ras = Volume(numbers, volume.affine).to_ras().voxels
     small = ndimage.zoom(
         ras,
@@ -120,7 +120,12 @@ def perceptual_hash(volume: Volume, rescale: Rescale | None = None) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def _monotone(stored: Array, rescale: Rescale) -> tuple[Array, Rescale]:
+def exceeding(numbers: Array, limit: float) -> npt.NDArray[np.bool_]:
+    """numbers > limit, without making floats of integers."""
+    return np.asarray(numbers > (limit if numbers.dtype.kind == "f" else floor(limit)))
+
+
+def rising(stored: Array, rescale: Rescale) -> tuple[Array, Rescale]:
     """Numbers that rise with the values, and the one rescale that makes them values."""
     if rescale.by_slice or float(rescale.slope) < 0:
         return rescale.apply(stored), Rescale()
@@ -131,8 +136,7 @@ def _foreground(
     numbers: Array, units: str, back: Rescale, valid: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.bool_]:
     if units == "HU":
-        limit = (_CT_BODY_HU - float(back.intercept)) / float(back.slope)
-        mask = numbers > (limit if numbers.dtype.kind == "f" else floor(limit))
+        mask = exceeding(numbers, (CT_BODY_HU - float(back.intercept)) / float(back.slope))
     else:
         measured = numbers if valid is None else numbers[valid]
         lowest = measured.min() if measured.size else numbers.min()

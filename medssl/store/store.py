@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from medssl.errors import StoreError
 from medssl.store import schema
+from medssl.store.body import BodyMask, read_body
 from medssl.store.lookup import RowLookup
 from medssl.store.padding import valid_voxels
 from medssl.store.parts import read_columns
@@ -120,6 +121,10 @@ class Store:
         if np.isnan(low) or np.isnan(high):
             return np.ones(stored.shape, dtype=bool)
         return valid_voxels(stored, (low, high))
+
+    def body(self, volume_uid: str) -> BodyMask:
+        """Where the body is, by coarse blocks; the whole volume where ingest did not look."""
+        return read_body(self.root / str(self.row(volume_uid)["path"]))
 
     def patch(self, volume_uid: str, box: Box) -> Volume:
         """The float32 values of a box (start, stop along each axis), at its place in space."""

@@ -10,13 +10,16 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medssl.errors import StoreError
+from medssl.store.b2nd import ChunkedArray, damaged, open_array, read_attributes
 from medssl.volume import Array, Box
+
+if TYPE_CHECKING:
+    from medssl.store.body import BodyMask
 
 _BLOCK_EDGE = 32
 _CHUNK_EDGE = 64
@@ -44,8 +47,13 @@ class Rescale:
         return bool(np.ndim(self.slope) or np.ndim(self.intercept))
 
 
-def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> None:
-    """Write (D, H, W) integers or float32 atomically: a reader never sees half a file."""
+def write_voxels(
+    path: Path, stored: Array, rescale: Rescale | None = None, body: BodyMask | None = None
+) -> None:
+    """Write (D, H, W) integers or float32 atomically: a reader never sees half a file.
+
+    A body mask lies in the file's metadata, so that it comes, moves and goes with the voxels.
+    """
     import blosc2
 
     rescale = rescale or Rescale()
@@ -67,6 +75,8 @@ def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> N
         array.set_slice(([0] * stored.ndim, list(stored.shape)), np.ascontiguousarray(stored))
         array.schunk.vlmeta["slope"] = np.asarray(rescale.slope, dtype=np.float64).tolist()
         array.schunk.vlmeta["intercept"] = np.asarray(rescale.intercept, dtype=np.float64).tolist()
+        if body is not None:
+            array.schunk.vlmeta["body"] = body.packed()
         del array
         os.replace(partial, path)
     except BaseException:
@@ -74,30 +84,35 @@ def write_voxels(path: Path, stored: Array, rescale: Rescale | None = None) -> N
         raise
 
 
+def open_stored(path: Path) -> tuple[ChunkedArray, Rescale]:
+    """Stored numbers, not yet read, and how they become values.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    array = open_array(path)
+    attributes = read_attributes(path, "slope", "intercept")
+    try:
+        slope, intercept = (_number_or_array(attributes[name]) for name in ("slope", "intercept"))
+        return array, Rescale(slope, intercept)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path) from error
+
+
 def read_stored(path: Path, box: Box | None = None) -> tuple[Array, Rescale]:
-    """The stored numbers of `box` (the whole array by default) and how they become values."""
-    array = _open(path)
-    region = tuple(slice(start, stop) for start, stop in box) if box else tuple([slice(None)] * 3)
-    meta = array.schunk.vlmeta
-    rescale = Rescale(_number_or_array(meta["slope"]), _number_or_array(meta["intercept"]))
-    return np.asarray(array[region]), rescale
+    """The stored numbers of `box` (the whole array by default) and how they become values.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    array, rescale = open_stored(path)
+    return array.read(box), rescale
 
 
 def read_values(path: Path, box: Box | None = None) -> npt.NDArray[np.float32]:
     """The values of `box` as float32, in the units that the manifest states."""
     stored, rescale = read_stored(path, box)
     return rescale.apply(stored, first_slice=box[0][0] if box else 0)
-
-
-def _open(path: Path) -> Any:
-    import blosc2
-
-    try:
-        return blosc2.open(str(path), mode="r")
-    except Exception as error:
-        raise StoreError(
-            f"voxels {path.parent.name}/{path.name} are missing or damaged; ingest again"
-        ) from error
 
 
 def _number_or_array(value: Any) -> float | npt.NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.spatial import sample_volume
 from medssl.errors import MedsslError
@@ -54,6 +55,7 @@ class Classification:
             len(classes),
             seed,
             config.batch_size,
+            config.runtime.cache,
         )
         self.network = build_classifier(
             model, 1, len(classes), config.augment.patch.size, config.task.dropout
@@ -68,7 +70,7 @@ class Classification:
         if masks is not None:
             raise MedsslError("a classifier predicts no masks")
         device = next(self.network.parameters()).device
-        reader = Reader(self.store, cache_bytes=0)
+        reader = Reader(self.store, CacheConfig(gigabytes=0))
         scans = scans_of(self.store, cases)
         rows = []
         for start in range(0, len(scans), self.batch_size):

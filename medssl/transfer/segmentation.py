@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.models.build import build_segmenter
@@ -59,6 +60,7 @@ class Segmentation:
             config.task.labelled_share,
             seed,
             config.batch_size,
+            config.runtime.cache,
         )
         self.network = build_segmenter(model, 1, len(classes) + 1, config.augment.patch.size)
         self.objective = SegmentationObjective(self.network)
@@ -72,7 +74,7 @@ class Segmentation:
         Args:
             masks: the run folder that predicted masks are written under; None: not written.
         """
-        reader = Reader(self.store, cache_bytes=0)
+        reader = Reader(self.store, CacheConfig(gigabytes=0))
         rows: list[dict[str, Any]] = []
         for scan in scans_of(self.store, cases):
             predicted = self.predict_mask(reader, scan)

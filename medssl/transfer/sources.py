@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.augment.batch import MODALITIES, Batch
+from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre
 from medssl.augment.policies import augment_intensities
@@ -22,7 +23,7 @@ _MOST_PLACES = 1000  # labelled voxels kept for each case and class
 _PLACES_STREAM = 1000
 
 
-class LabelledSource:
+class LabelledSource(SampleSource):
     """What both tasks share: patches of the training cases, and their intensities.
 
     Args:
@@ -30,44 +31,57 @@ class LabelledSource:
     """
 
     def __init__(
-        self, store: Store, cases: pd.DataFrame, config: AugmentConfig, seed: int, global_batch: int
+        self,
+        store: Store,
+        cases: pd.DataFrame,
+        config: AugmentConfig,
+        seed: int,
+        global_batch: int,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
         if cases.empty:
             raise TrainingError("there is no labelled case to train on")
         self.cases = cases.sort_values("volume_uid", ignore_index=True)
         self.global_batch = global_batch
         self.store, self.config, self.seed = store, config, seed
-        self.reader = Reader(store)
+        self.reader = Reader(store, cache)
         self.scans = scans_of(store, self.cases)
         self._patients = pd.factorize(self.cases["patient_key"])[0]
 
-    def finish(self, batch: Batch, step: int) -> Batch:
-        """Augment intensities, where they are to be."""
-        if not self.config.intensity.enabled:
-            return batch
-        return augment_intensities(batch, step, self.seed, self.config.intensity.strength)
+    def blank(self, count: int) -> Batch:
+        """See `SampleSource.blank`."""
+        return blank_views(count, 1, self.config.patch.size)
+
+    def finish(self, batch: Batch, step: int) -> None:
+        """See `SampleSource.finish`."""
+        if self.config.intensity.enabled:
+            strength = self.config.intensity.strength
+            done = augment_intensities(batch, step, self.seed, strength)
+            batch["image"].copy_(done["image"])
 
     def cut(
-        self, scan: ScanInfo, centre_mm: Vector, rng: np.random.Generator, mask: str | None = None
+        self,
+        batch: Batch,
+        row: int,
+        number: int,
+        index: int,
+        centre_mm: Vector,
+        rng: np.random.Generator,
+        mask: str | None = None,
     ) -> Patch:
-        """A patch in a drawn pose around `centre_mm`."""
-        matrix = draw_map(rng, scan, self.config.patch, self.config.spatial, centre_mm)
-        return sample(self.reader, scan, matrix, self.config.patch.size, mask)
-
-    def described(self, patch: Patch, number: int, index: int) -> Batch:
-        """The keys of a sample that do not depend on the task."""
+        """Write a patch of a case, in a drawn pose around `centre_mm`, into a row."""
         scan = self.scans[number]
-        return {
-            "image": torch.from_numpy(patch.image)[None, None],
-            "valid": torch.from_numpy(patch.valid)[None, None],
-            "background": torch.tensor(scan.normaliser.background),
-            "map": torch.from_numpy(patch.map.astype(np.float32))[None],
-            "index": torch.tensor(index),
-            "volume": torch.tensor(number),
-            "patient": torch.tensor(int(self._patients[number])),
-            "modality": torch.tensor(MODALITIES.index(scan.modality)),
-            "policy": torch.tensor(MODALITIES.index(scan.normaliser.policy)),
-        }
+        matrix = draw_map(rng, scan, self.config.patch, self.config.spatial, centre_mm)
+        image, valid = (batch[key][row, 0, 0].numpy() for key in ("image", "valid"))
+        patch = sample(self.reader, scan, matrix, self.config.patch.size, mask, image, valid)
+        batch["map"][row, 0] = torch.from_numpy(matrix)
+        batch["background"][row] = scan.normaliser.background
+        batch["index"][row] = index
+        batch["volume"][row] = number
+        batch["patient"][row] = int(self._patients[number])
+        batch["modality"][row] = MODALITIES.index(scan.modality)
+        batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
+        return patch
 
 
 class ClassificationSource(LabelledSource):
@@ -85,24 +99,25 @@ class ClassificationSource(LabelledSource):
         num_classes: int,
         seed: int,
         global_batch: int,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
-        super().__init__(store, cases, config, seed, global_batch)
+        super().__init__(store, cases, config, seed, global_batch, cache)
         self._targets = self.cases["y_true"].to_numpy(np.int64)
         self._members = [np.flatnonzero(self._targets == c) for c in range(num_classes)]
 
-    def sample(self, step: int, index: int) -> Batch:
+    def blank(self, count: int) -> Batch:
+        """See `SampleSource.blank`."""
+        return {**super().blank(count), "target": torch.empty(count, dtype=torch.int64)}
+
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
         """One crop with its class as `target`."""
         turn, c = divmod(step * self.global_batch + index, len(self._members))
         members = self._members[c]
         # Each class has its own order of cases.
         number = int(members[volume_at(self.seed + c, turn, len(members))])
-        scan = self.scans[number]
         rng = generator(self.seed, step, index)
-        patch = self.cut(scan, foreground_centre(scan), rng)
-        return {
-            **self.described(patch, number, index),
-            "target": torch.tensor(int(self._targets[number])),
-        }
+        self.cut(batch, row, number, index, foreground_centre(self.scans[number]), rng)
+        batch["target"][row] = int(self._targets[number])
 
 
 class SegmentationSource(LabelledSource):
@@ -124,21 +139,26 @@ class SegmentationSource(LabelledSource):
         labelled_share: float,
         seed: int,
         global_batch: int,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
-        super().__init__(store, cases, config, seed, global_batch)
+        super().__init__(store, cases, config, seed, global_batch, cache)
         self._mask, self._classes, self._labelled_share = mask, classes, labelled_share
         self._places: dict[int, list[Vector]] = {}
 
-    def sample(self, step: int, index: int) -> Batch:
+    def blank(self, count: int) -> Batch:
+        """See `SampleSource.blank`."""
+        mask = torch.empty((count, 1, *self.config.patch.size), dtype=torch.int64)
+        return {**super().blank(count), "mask": mask}
+
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
         """One patch with its classes as `mask` (1, D, H, W)."""
         position = step * self.global_batch + index
         number = volume_at(self.seed, position, len(self.scans))
-        scan = self.scans[number]
         rng = generator(self.seed, step, index)
-        patch = self.cut(scan, self._centre(number, scan, rng), rng, self._mask)
+        centre_mm = self._centre(number, self.scans[number], rng)
+        patch = self.cut(batch, row, number, index, centre_mm, rng, self._mask)
         assert patch.mask is not None
-        mask = torch.from_numpy(to_class_numbers(patch.mask, self._classes))
-        return {**self.described(patch, number, index), "mask": mask[None]}
+        batch["mask"][row, 0] = torch.from_numpy(to_class_numbers(patch.mask, self._classes))
 
     def _centre(self, number: int, scan: ScanInfo, rng: np.random.Generator) -> Vector:
         spacing_mm = scan.patch_spacing(self.config.patch.spacing_mm)

@@ -28,6 +28,7 @@ from medssl.archive.identity import load_key, make_key_file
 from medssl.archive.ingest import ingest
 from medssl.archive.summary import IngestResult
 from medssl.errors import ConfigError, KeyFileError, StoreError
+from medssl.store.find_body import find_body
 from medssl.store.store import Store, open_store
 from medssl.store.voxels import Rescale
 from medssl.volume import Volume
@@ -79,7 +80,24 @@ def taken(root: Path) -> Store:
     assert not [p for p in root.rglob("*") if p.name.endswith(".partial")]
     for uid in uids:
         store.read(uid)
+        same_body(store, uid)
     return store
+
+
+def same_body(store: Store, uid: str) -> None:
+    """With the voxels lies the body mask that their own values give."""
+    volume = store.read(uid)
+    row = store.row(uid)
+    low, high = float(row["padding_low"]), float(row["padding_high"])
+    stored, rescale = store.read_stored(uid)
+    held = Volume(stored, volume.affine, volume.modality, volume.units)
+    expected = find_body(held, rescale, None if np.isnan(low) else (low, high))
+    body = store.body(uid)
+    assert body.edge == expected.edge
+    np.testing.assert_array_equal(body.blocks, expected.blocks)
+    np.testing.assert_array_equal(
+        body.blocks.shape, [-(-n // e) for n, e in zip(stored.shape, body.edge, strict=True)]
+    )
 
 
 # --- what goes in comes out ---------------------------------------------------------------------

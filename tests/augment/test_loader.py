@@ -8,12 +8,12 @@ import time
 import pytest
 import torch
 
-from medssl.augment.batch import Batch
+from medssl.augment.batch import Batch, SampleSource
 from medssl.augment.loader import Loader
 from medssl.errors import ConfigError
 
 
-class NumberedSource:
+class NumberedSource(SampleSource):
     """A sample is its own number; odd ones take longer, and `broken` one fails."""
 
     def __init__(self, global_batch: int = 4, broken: tuple[int, int] | None = None) -> None:
@@ -21,16 +21,20 @@ class NumberedSource:
         self.broken = broken
         self.drawn: list[tuple[int, int]] = []
 
-    def sample(self, step: int, index: int) -> Batch:
+    def blank(self, count: int) -> Batch:
+        return {"number": torch.empty((count, 2), dtype=torch.int64)}
+
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
         self.drawn.append((step, index))
         if (step, index) == self.broken:
             raise ValueError("this one cannot be read")
         if index % 2:
             time.sleep(0.002)
-        return {"number": torch.tensor([step, index])}
+        batch["number"][row] = torch.tensor([step, index])
 
-    def finish(self, batch: Batch, step: int) -> Batch:
-        return batch
+    def finish(self, batch: Batch, step: int) -> None:
+        assert (batch["number"][:, 0] == step).all()
+        batch["number"] *= -1
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
@@ -41,6 +45,14 @@ def test_steps_come_in_order_and_whole(num_workers: int) -> None:
     assert [step for step, _ in seen] == list(range(3, 11))
     for step, batch in seen:
         assert batch["number"].tolist() == [[step, index] for index in range(4)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_workers_finish_each_sample_once_where_they_are_asked_to(num_workers: int) -> None:
+    loader = Loader(NumberedSource(), num_workers=num_workers, finish=True)
+    for step, batch in loader.batches(1, 6):
+        assert batch["number"].tolist() == [[-step, -index] for index in range(4)]
+    loader.close()
 
 
 def test_ranks_cut_the_global_batch_contiguously() -> None:

@@ -9,9 +9,16 @@ import pytest
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch
-from medssl.augment.config import AugmentConfig, IntensityConfig, PatchConfig, SpatialConfig
+from medssl.augment.config import (
+    AugmentConfig,
+    IntensityConfig,
+    LocalViewsConfig,
+    PatchConfig,
+    SpatialConfig,
+)
 from medssl.augment.loader import Loader
 from medssl.augment.pretraining import PretrainSource, patient_codes
+from medssl.augment.spatial import sample
 from medssl.errors import ConfigError
 from medssl.store import Store
 
@@ -30,8 +37,8 @@ def source_of(store: Store, **changed: Any) -> PretrainSource:
 
 
 def batches(source: PretrainSource, rank: int = 0, world: int = 1, workers: int = 0) -> list[Batch]:
-    loader = Loader(source, rank, world, num_workers=workers)
-    finished = [source.finish(batch, step) for step, batch in loader.batches(2, 6)]
+    loader = Loader(source, rank, world, num_workers=workers, finish=True)
+    finished = [batch for _, batch in loader.batches(2, 6)]
     loader.close()
     return finished
 
@@ -49,18 +56,20 @@ def test_the_number_of_workers_changes_nothing(small_store: Store) -> None:
             assert_equal(one, other)
 
 
-def test_two_ranks_draw_the_batch_of_one(small_store: Store) -> None:
+@pytest.mark.parametrize(("world", "workers"), [(2, 0), (4, 0), (2, 2), (4, 1)])
+def test_ranks_draw_the_batch_of_one(small_store: Store, world: int, workers: int) -> None:
     whole = batches(source_of(small_store))
-    parts = [batches(source_of(small_store), rank, 2) for rank in (0, 1)]
+    parts = [batches(source_of(small_store), rank, world, workers) for rank in range(world)]
     for step, batch in enumerate(whole):
-        halves = [part[step] for part in parts]
-        assert_equal(batch, {k: torch.cat([half[k] for half in halves]) for k in batch})
+        shares = [part[step] for part in parts]
+        assert_equal(batch, {k: torch.cat([share[k] for share in shares]) for k in batch})
 
 
 def test_a_step_can_be_drawn_alone(small_store: Store) -> None:
     source = source_of(small_store)
     _, alone = next(Loader(source).batches(5, 6))
-    assert_equal(source.finish(alone, 5), batches(source_of(small_store))[-1])
+    source.finish(alone, 5)  # the whole batch at once, as on a GPU
+    assert_equal(alone, batches(source_of(small_store))[-1])
 
 
 def test_steps_views_and_seeds_differ(small_store: Store) -> None:
@@ -76,6 +85,7 @@ def test_a_batch_holds_what_it_should(small_store: Store) -> None:
     assert {k: tuple(v.shape) for k, v in batch.items()} == {
         "image": (4, 2, 1, 16, 14, 12),
         "valid": (4, 2, 1, 16, 14, 12),
+        "body": (4, 2, 1, 16, 14, 12),
         "background": (4,),
         "map": (4, 2, 4, 4),
         **dict.fromkeys(("index", "volume", "patient", "modality", "policy"), (4,)),
@@ -108,9 +118,11 @@ def test_outside_the_scan_the_image_is_background(small_store: Store) -> None:
 def test_a_method_without_intensities_gets_the_image_as_it_is(small_store: Store) -> None:
     source = source_of(small_store, intensity=False)
     _, batch = next(Loader(source).batches(0, 1))
-    assert source.finish(batch, 0)["image"] is batch["image"]
-    augmented = source_of(small_store).finish(batch, 0)["image"]
-    assert not torch.equal(augmented, batch["image"])
+    before = batch["image"].clone()
+    source.finish(batch, 0)
+    assert torch.equal(batch["image"], before)
+    source_of(small_store).finish(batch, 0)
+    assert not torch.equal(batch["image"], before)
 
 
 def test_the_map_leads_from_one_view_to_the_other(small_store: Store) -> None:
@@ -142,3 +154,44 @@ def test_what_cannot_be_drawn_is_refused(small_store: Store, changed: dict[str, 
         source_of(small_store, **changed)
     with pytest.raises(ConfigError, match="no volume"):
         PretrainSource(small_store, small_store.manifest.iloc[:0], CONFIG)
+
+
+def test_local_crops_come_with_the_views_and_change_nothing_of_them(small_store: Store) -> None:
+    local = LocalViewsConfig(count=3, size=(8, 6, 7))
+    plain = batches(source_of(small_store))
+    with_crops = batches(source_of(small_store, local=local))
+    for one, other in zip(plain, with_crops, strict=True):
+        assert_equal(one, {k: v for k, v in other.items() if not k.startswith("local_")})
+        assert other["local_image"].shape == (4, 3, 1, 8, 6, 7)
+        assert other["local_valid"].shape == (4, 3, 1, 8, 6, 7)
+        assert other["local_map"].shape == (4, 3, 4, 4)
+    fewer = batches(source_of(small_store, local=local.model_copy(update={"count": 2})))
+    assert torch.equal(fewer[0]["local_image"], with_crops[0]["local_image"][:, :2])
+    threads = batches(source_of(small_store, local=local), workers=3)
+    for one, other in zip(with_crops, threads, strict=True):
+        assert_equal(one, other)
+    source = source_of(small_store, local=local)
+    _, whole = next(Loader(source).batches(2, 3))
+    drawn = whole["local_image"].clone()
+    source.finish(whole, 2)
+    assert_equal(whole, with_crops[0])
+    assert not torch.equal(drawn, whole["local_image"]), "crops are augmented too"
+    same = (drawn == whole["local_image"]) | whole["local_valid"]
+    assert same.all(), "outside the scan they stay background"
+
+
+def test_a_local_crop_shows_what_its_map_says(small_store: Store) -> None:
+    source = source_of(small_store, local=LocalViewsConfig(count=2, size=(8, 6, 7)))
+    for index in range(4):
+        drawn = source.sample(0, index)
+        scan = source.scans[int(drawn["volume"])]
+        for crop in range(2):
+            matrix = drawn["local_map"][crop].double().numpy()
+            again = sample(source.reader, scan, matrix, (8, 6, 7))
+            image, valid = drawn["local_image"][crop, 0].numpy(), drawn["local_valid"][crop, 0]
+            assert (again.valid == valid.numpy()).mean() > 0.99
+            np.testing.assert_allclose(
+                np.where(again.valid & valid.numpy(), again.image, 0),
+                np.where(again.valid & valid.numpy(), image, 0),
+                atol=2e-3,
+            )

@@ -14,6 +14,7 @@ from medssl.augment import spatial
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.normalise import Normaliser
 from medssl.augment.placement import Pose, compose_map, rotation_about
+from medssl.augment.prefilter import windows
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.augment.spatial import draw_map, sample, sample_volume
@@ -38,14 +39,23 @@ POSES = st.builds(
 class FromMemory(Reader):
     """A reader of one array, which notes the boxes that it was asked for."""
 
-    def __init__(self, stored: Any, rescale: Rescale | None = None, mask: Any = None) -> None:
-        self.stored, self.mask = stored, mask
+    def __init__(
+        self,
+        stored: Any,
+        rescale: Rescale | None = None,
+        mask: Any = None,
+        padding: tuple[float, float] | None = None,
+    ) -> None:
+        self.stored, self.mask, self.unmeasured = stored, mask, padding
         self.rescale = rescale or Rescale()
         self.boxes: list[Any] = []
 
     def read(self, volume_uid: str, box: Any) -> tuple[Any, Rescale]:
         self.boxes.append(box)
         return self.stored[tuple(slice(*ends) for ends in box)], self.rescale
+
+    def padding(self, volume_uid: str) -> tuple[float, float] | None:
+        return self.unmeasured
 
     def read_mask(self, volume_uid: str, box: Any, name: str = "mask") -> Any:
         return self.mask[tuple(slice(*ends) for ends in box)]
@@ -143,16 +153,49 @@ def test_a_ramp_in_world_space_comes_out_as_it_is(
     where = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1)
     at = where @ matrix[:3, :3].T + matrix[:3, 3]
     expected = (where @ patch.affine[:3, :3].T + patch.affine[:3, 3]) @ gradient + level
-    # Up to the outermost voxels' centres, and groups' centres where voxels were averaged.
-    factors = np.array(spatial.averaging_factors(matrix))
-    groups = np.asarray(shape) // factors
-    low, high = (factors - 1) / 2, (groups - 0.5) * factors - 0.5
+    # Up to the outermost voxels' centres; where voxels are averaged, their windows lie in the scan.
+    margins = [w.factor + len(w.weights) / 2 if w.weights[1:] else 0 for w in windows(matrix)]
+    low = np.array(margins)
+    high = np.asarray(shape) - 1 - low
     between = ((at >= low) & (at <= high)).all(axis=-1)
     assert np.abs(patch.image - expected)[between].max(initial=0.0) < 1e-4
     in_scan = ((at >= -0.499) & (at <= np.asarray(shape) - 0.501)).all(axis=-1)
     assert patch.valid[in_scan].all()
     beyond = ((at < -0.501) | (at > np.asarray(shape) - 0.499)).any(axis=-1)
     assert not patch.valid[beyond].any()
+
+
+def test_padding_is_background_and_not_valid() -> None:
+    """What a scanner painted outside its field of view is no measurement, and no very dense air."""
+    stored = np.full((14, 13, 12), 100, np.int16)
+    stored[:5] = -2000
+    scan = scan_of(stored.shape, np.eye(4))
+    reader = FromMemory(stored, padding=(-2000.0, -2000.0))
+    patch = sample_volume(reader, scan, (12, 11, 10), 1.0, scale=1.1, with_mask=False)
+    where = patch.map[0, 0] * np.arange(12) + patch.map[0, 3]
+    assert 0 < (where < 4.5).sum() < 12
+    assert (patch.valid == (where >= 4.5)[:, None, None]).all()
+    assert (patch.image[~patch.valid] == np.float32(AS_IT_IS.background)).all()
+
+
+@pytest.mark.parametrize("thin", [0, 1, 2])
+def test_a_thin_scan_keeps_its_few_slices(thin: int) -> None:
+    """12 slices of many voxels, along any axis: values stay those of a ramp along the slices."""
+    shape = tuple(12 if axis == thin else 160 for axis in range(3))
+    ramp = np.arange(12, dtype=np.int16).reshape([-1 if a == thin else 1 for a in range(3)])
+    stored = np.ascontiguousarray(np.broadcast_to(ramp * 100, shape))
+    spacing = np.where(np.arange(3) == thin, 5.0, 0.7)
+    scan = scan_of(shape, np.diag([*spacing, 1.0]))
+    size = tuple(16 if axis == thin else 33 for axis in range(3))
+    patch = sample_volume(FromMemory(stored), scan, size, tuple(spacing), scale=1.13)
+    at = patch.map[thin, thin] * np.arange(16) + patch.map[thin, 3]
+    inside = (at >= 0) & (at <= 11)
+    assert inside.sum() >= 12
+    lines = np.moveaxis(patch.image, thin, 0)
+    expected = (100 * at[inside])[:, None, None]
+    np.testing.assert_allclose(
+        lines[inside], np.broadcast_to(expected, lines[inside].shape), atol=0.05
+    )
 
 
 def test_a_sheared_scan_comes_out_straight() -> None:
@@ -193,7 +236,7 @@ def test_mask_and_image_stay_aligned(codes: str, pose: Pose, spacing: float | No
     affine = affine_like(codes, (1.0, 1.0, 1.0), 11.0, 0.0)
     scan = scan_of(mask.shape, affine)
     matrix = compose_map(scan, (15, 14, 13), scan.patch_spacing(spacing), scan.centre_mm, pose)
-    assume(spatial.averaging_factors(matrix) == (1, 1, 1))
+    assume(windows(matrix) == spatial.FINE)
     reader = FromMemory(mask.astype(np.float32), mask=mask)
     patch = sample(reader, scan, matrix, (15, 14, 13), "mask")
     assert patch.mask is not None
@@ -234,7 +277,8 @@ def test_stripes_finer_than_the_patch_do_not_alias() -> None:
     stripes[::2] = 100.0
     scan = scan_of(stripes.shape, np.eye(4))
     patch = sample_volume(FromMemory(stripes), scan, (16, 16, 16), spacing_mm=2.1)
-    assert np.ptp(patch.image) < 5.0
+    # Without a window the stripes come back as waves of up to 100.
+    assert np.ptp(patch.image) < 15.0
     assert abs(patch.image.mean() - 50) < 2.0
     turned = sample_volume(
         FromMemory(stripes), scan, (12, 12, 12), 2.1, rotation=rotation_about(np.full(3, 0.3))

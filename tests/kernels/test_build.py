@@ -68,3 +68,12 @@ def test_naming_the_libraries_needs_no_dependency() -> None:
     code = f"import runpy; runpy.run_path({str(HERE / 'build.py')!r})"
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
     assert library_paths()[0].parent == HERE
+
+
+def test_loading_the_loops_leaves_subnormal_numbers_alone() -> None:
+    """What -ffast-math would take from the whole process."""
+    code = (
+        "from medssl import kernels; kernels.library(); import numpy as np; "
+        "assert np.float64(2.0**-1060) * np.float64(0.5) > 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

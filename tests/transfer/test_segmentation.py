@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.models.config import SegResNetConfig
@@ -55,7 +56,7 @@ def test_at_its_own_spacing_every_voxel_gets_its_own_answer(ball_store: Path) ->
     for number in range(4):
         uid = f"{number:032x}"
         scan = scans_of(store, store.manifest.loc[[uid]])[0]
-        predicted = task.predict_mask(Reader(store, 0), scan)
+        predicted = task.predict_mask(Reader(store, CacheConfig(gigabytes=0)), scan)
         values = store.read(uid).voxels
         normalised = scan.normaliser(values)
         np.testing.assert_array_equal(predicted, normalised > 0)
@@ -71,7 +72,7 @@ def test_at_another_spacing_the_mask_stays_where_the_ball_is(
     for number in range(4):
         volume, mask, ball_mm = ball_scan(number)
         scan = scans_of(store, store.manifest.loc[[f"{number:032x}"]])[0]
-        predicted = task.predict_mask(Reader(store, 0), scan)
+        predicted = task.predict_mask(Reader(store, CacheConfig(gigabytes=0)), scan)
         dice = 2 * (predicted * mask).sum() / (predicted.sum() + mask.sum())
         assert dice > 0.8
         found = np.argwhere(predicted).mean(axis=0)
@@ -83,7 +84,7 @@ def test_a_scan_at_its_own_spacing_is_read_voxel_by_voxel(ball_store: Path) -> N
     store = open_store(ball_store)
     task = thresholding(store, None)
     for scan in scans_of(store, store.manifest.iloc[:4]):
-        image, matrix = read_whole(Reader(store, 0), scan, task.patch)
+        image, matrix = read_whole(Reader(store, CacheConfig(gigabytes=0)), scan, task.patch)
         expected = store.read(scan.volume_uid).to_ras()
         assert image.shape == expected.shape
         np.testing.assert_array_equal(image, scan.normaliser(expected.voxels))
@@ -119,11 +120,11 @@ def test_a_large_scan_is_read_in_slabs_that_fit_together(tmp_path: Path) -> None
     store = open_store(tmp_path / "s")
     scan = scans_of(store, store.manifest)[0]
     task = thresholding(store, 0.9)
-    image, matrix = read_whole(Reader(store, 0), scan, task.patch)
+    image, matrix = read_whole(Reader(store, CacheConfig(gigabytes=0)), scan, task.patch)
     assert image.shape[0] > 64
     from medssl.augment.spatial import sample
 
-    whole = sample(Reader(store, 0), scan, matrix, image.shape).image
+    whole = sample(Reader(store, CacheConfig(gigabytes=0)), scan, matrix, image.shape).image
     np.testing.assert_allclose(image, whole, atol=2e-3)
 
 
