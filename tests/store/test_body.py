@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medssl.errors import StoreError
-from medssl.store.b2nd import open_array
 from medssl.store.body import BodyMask, read_body
 from medssl.store.voxels import Rescale, read_stored, write_voxels
 
@@ -55,6 +54,5 @@ def test_a_missing_or_damaged_mask_is_told(tmp_path: Path) -> None:
     array = blosc2.open(str(tmp_path / "v.b2nd"), mode="a")
     array.schunk.vlmeta["body"] = {"edge": [1, 1, 1], "blocks": [9, 9, 9], "bits": b"\1"}
     del array
-    assert open_array(tmp_path / "v.b2nd").shape == (5, 6, 7)
     with pytest.raises(StoreError, match="damaged"):
         read_body(tmp_path / "v.b2nd")
