@@ -8,6 +8,7 @@ import torch
 
 from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
 from medssl.augment.body import body_of_patch
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig, LocalViewsConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
 from medssl.augment.local_views import draw_local_map
@@ -33,6 +34,7 @@ class PretrainSource(SampleSource):
         intensity: whether values are augmented, where the configuration does not forbid it.
         seed: decides everything, together with the step and the place in the global batch.
         global_batch: samples of a step over all ranks.
+        cache: decoded voxels that are kept at hand.
 
     Raises:
         ConfigError: there are no rows, more than two views, or an overlap that is no range of
@@ -50,6 +52,7 @@ class PretrainSource(SampleSource):
         intensity: bool = True,
         seed: int = 0,
         global_batch: int = 1,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
         if rows.empty:
             raise ConfigError("there is no volume to draw patches from")
@@ -64,7 +67,7 @@ class PretrainSource(SampleSource):
         self.intensity = intensity and config.intensity.enabled
         self.seed = seed
         self.global_batch = global_batch
-        self.reader = Reader(store)
+        self.reader = Reader(store, cache)
         self.scans = Scans(rows)
         self.patients = patient_codes(rows)
 
@@ -88,9 +91,8 @@ class PretrainSource(SampleSource):
             image = batch["image"][row, view, 0].numpy()
             valid = batch["valid"][row, view, 0].numpy()
             sample(self.reader, scan, matrix, size, image=image, valid=valid)
-            batch["body"][row, view, 0] = torch.from_numpy(
-                valid & body_of_patch(body, matrix, size)
-            )
+            shown = body_of_patch(body, matrix, size)
+            np.logical_and(valid, shown, out=batch["body"][row, view, 0].numpy())
             batch["map"][row, view] = torch.from_numpy(matrix)
         if self.local is not None:
             self._fill_local(batch, row, self.local, scan, maps, step, index)
