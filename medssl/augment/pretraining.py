@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.batch import CONTROL, MODALITIES, Batch, SampleSource, blank_views
 from medssl.augment.body import body_of_patch
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig, LocalViewsConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
-from medssl.augment.elastic import dense_displacement, displacement_at
+from medssl.augment.elastic import MOST_CELLS, control_points, dense_displacement
 from medssl.augment.interpolate import Displacement
 from medssl.augment.local_views import draw_local_map
 from medssl.augment.placement import draw_deformation
@@ -24,8 +24,6 @@ from medssl.errors import ConfigError
 from medssl.store import Store
 from medssl.store.body import BodyMask
 from medssl.volume import Affine
-
-_NODES = 17  # along each axis of a view, of the lattice that tells how it was deformed
 
 
 class PretrainSource(SampleSource):
@@ -81,8 +79,10 @@ class PretrainSource(SampleSource):
         batch = blank_views(count, self.num_views, self.config.patch.size)
         batch["body"] = torch.empty_like(batch["valid"])
         if self.config.spatial.elastic_probability:
-            shape = (count, self.num_views, 3, *[_NODES] * 3)
-            batch["deformation"] = torch.empty(shape, dtype=torch.float32)
+            views = (count, self.num_views, 3)
+            batch["control"] = torch.empty((*views, *[MOST_CELLS + 3] * 3), dtype=torch.float32)
+            for name in CONTROL[1:]:
+                batch[name] = torch.empty(views, dtype=torch.float64)
         if self.local is not None:
             crops = blank_views(count, self.local.count, self.local.size)
             batch |= {f"local_{name}": crops[name] for name in ("image", "valid", "map")}
@@ -126,23 +126,20 @@ class PretrainSource(SampleSource):
     def _deformation(
         self, batch: Batch, row: int, view: int, scan: ScanInfo, step: int, index: int
     ) -> Displacement | None:
-        """How far each voxel of a view moves; its coarse lattice is written into the batch."""
+        """How far each voxel of a view moves; its control points are written into the batch."""
         patch, spatial = self.config.patch, self.config.spatial
         if not spatial.elastic_probability:
             return None
         rng = generator(self.seed, step, index, Stream.ELASTIC + 16 * view)
         spacing = scan.patch_spacing(patch.spacing_mm)
         lattice = draw_deformation(rng, spatial, patch.size, spacing)
-        coarse = batch["deformation"][row, view]
         if lattice is None:
-            coarse.zero_()
+            batch["control"][row, view] = 0.0
+            batch["control_cells"][row, view] = 1.0
+            batch["control_per_voxel"][row, view] = 1 / torch.tensor(patch.size)
             return None
-        nodes = [
-            np.linspace(0, n - 1, k) for n, k in zip(patch.size, coarse.shape[1:], strict=True)
-        ]
-        at = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
-        moved = displacement_at(lattice, at, spacing).T.reshape(coarse.shape)
-        coarse.copy_(torch.from_numpy(moved))
+        for name, value in zip(CONTROL, control_points(lattice, spacing), strict=True):
+            batch[name][row, view] = torch.from_numpy(value)
         return dense_displacement(lattice, patch.size, spacing)
 
     def _fill_local(

@@ -146,7 +146,7 @@ def sample(
         block = prefilter(values, axes)
     else:  # the patch itself, of which only the values are left to finish
         block = sample_straight(values, to_block, size, axes)
-        bounds = bounds.under(np.linalg.inv(to_block))
+        bounds = bounds.under(np.asarray(np.linalg.inv(to_block), dtype=np.float64))
         to_block = np.eye(4)
     sample_block(block, to_block, size, finish, bounds, image, valid, moved)
     padding = reader.padding(scan.volume_uid)
