@@ -141,10 +141,11 @@ CORE void few_counts(const uint32_t *restrict words, const float *restrict expec
 #pragma omp simd
     for (int i = 0; i < CHUNK; i++) {
       left[i] -= chance[i];
-      /* Where next to no chance is left, what remains is rounding. */
-      const int more = (left[i] >= 0.0f) & (chance[i] > 1e-9f);
+      /* Where next to no chance is left, what remains is rounding; and numbers that are not normal
+         any more would be a hundred times slower. */
+      const int some = chance[i] > 1e-9f, more = (left[i] >= 0.0f) & some;
       counts[i] += (float)more;
-      chance[i] *= expected[i] * part;
+      chance[i] *= (float)some * expected[i] * part;
     }
   }
 }

@@ -22,13 +22,16 @@ _TILE, _BLOCK, _ROWS = 64, 16, 4
 def along(image: Tensor, matrices: Sequence[Matrix], axes: Sequence[int]) -> Tensor:
     """Each view (C, D, H, W) of (N, C, D, H, W) times its matrix along its axis of 0, 1, 2.
 
-    In place on the CPU with compiled loops, else anew. Array code takes an operation for each
-    diagonal that is not zero: for narrow bands alone.
+    In place on the CPU, anew elsewhere. There every diagonal that is not zero takes an operation,
+    which is for narrow bands; the bits of a matrix product may depend on how many views there are.
     """
     library = loops(image)
-    if library is not None:
+    if image.device.type == "cpu":
         for view, matrix, axis in zip(image, matrices, axes, strict=True):
-            _loop(library, view, matrix, axis)
+            if library is not None:
+                _loop(library, view, matrix, axis)
+            else:
+                view.copy_(_product(view, torch.from_numpy(matrix), axis))
         return image
     if len(set(axes)) == 1:
         return _diagonals(image, matrices, axes[0])
@@ -69,6 +72,14 @@ def _ranges(used: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     """(len(used), 2): the first place in use of each row, and one past the last."""
     first, last = used.argmax(axis=1), used.shape[1] - used[:, ::-1].argmax(axis=1)
     return np.stack([first, np.where(used.any(axis=1), last, first)], axis=1).astype(np.int32)
+
+
+def _product(view: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    if axis == 2:
+        return view @ matrix.T
+    if axis == 1:
+        return matrix @ view
+    return (matrix @ view.flatten(2)).view_as(view)
 
 
 def _diagonals(image: Tensor, matrices: Sequence[Matrix], axis: int) -> Tensor:
