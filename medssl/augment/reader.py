@@ -18,6 +18,7 @@ from medssl.store.voxels import Rescale, open_stored
 from medssl.volume import Array, Box
 
 _DESCRIBED = 16_384  # files whose type and size are remembered; to open one again takes 0.05 ms
+_PLACES = 1 << 16  # volumes whose row is remembered
 _BODIES = 1024  # body masks that are remembered, 0.2 MB for a CT of the whole trunk
 
 
@@ -43,6 +44,7 @@ class Reader:
         self._padding = rows[["padding_low", "padding_high"]].to_numpy(dtype=np.float64)
         self._rescale = rows[["slope", "intercept"]].to_numpy(dtype=np.float64)
         self._masks: dict[str, dict[str, str]] = {}
+        self._place = lru_cache(_PLACES)(self._find)
         self._described = lru_cache(_DESCRIBED)(self._describe)
         self._bodies = lru_cache(_BODIES)(lambda path: read_body(self.store.root / path))
 
@@ -52,8 +54,8 @@ class Reader:
         Raises:
             StoreError: there is no such volume, or its voxels are missing or damaged.
         """
-        at = self._place(volume_uid)
-        return self._read(str(self._paths[at]), at, box)
+        at, path = self._place(volume_uid)
+        return self._read(path, at, box)
 
     def read_mask(self, volume_uid: str, box: Box, name: str = "mask") -> Array:
         """The labels of a box, on the volume's own grid, in their stored integer type.
@@ -68,7 +70,7 @@ class Reader:
         path = self._masks[name].get(volume_uid)
         if path is None:
             raise StoreError(f"volume {volume_uid} has no mask named {name}")
-        return self._read(path, self._place(volume_uid), box)[0]
+        return self._read(path, self._place(volume_uid)[0], box)[0]
 
     def padding(self, volume_uid: str) -> tuple[float, float] | None:
         """Lowest and highest stored number that is padding and no measurement; None: there is none.
@@ -76,7 +78,7 @@ class Reader:
         Raises:
             StoreError: there is no such volume.
         """
-        low, high = self._padding[self._place(volume_uid)].tolist()
+        low, high = self._padding[self._place(volume_uid)[0]].tolist()
         return None if low != low or high != high else (low, high)
 
     def body(self, volume_uid: str) -> BodyMask:
@@ -85,13 +87,14 @@ class Reader:
         Raises:
             StoreError: there is no such volume, or it is missing or damaged.
         """
-        return self._bodies(str(self._paths[self._place(volume_uid)]))
+        return self._bodies(self._place(volume_uid)[1])
 
-    def _place(self, volume_uid: str) -> int:
+    def _find(self, volume_uid: str) -> tuple[int, str]:
+        """Number of a volume's row, and its path."""
         at = self._keys.find(volume_uid)
         if at is None:
             raise StoreError(f"the store has no volume {volume_uid}")
-        return at
+        return at, str(self._paths[at])
 
     def _read(self, path: str, at: int, box: Box) -> tuple[Array, Rescale]:
         array, rescale = self._described(path, at)
