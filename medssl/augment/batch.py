@@ -18,6 +18,8 @@ valid       (B, V, 1, D, H, W) bool, True on measurements: inside the scan, and 
             rest of the image is background
 body        (B, V, 1, D, H, W) bool, True on measurements of the body; pretraining alone
 background  (B,) float32, the normalised value of air or nothing, the lowest of the image
+deformation (B, V, 3, 17, 17, 17) float32, where views may be bent: displacements in a view's voxels
+            at nodes between its outermost ones; voxel i shows what lies at map @ (i + d(i))
 map         (B, V, 4, 4) float32, index of a view's voxel to index of the stored voxel
 index       (B,) int64, place in the global batch
 volume      (B,) int64, row number in the source's frame of volumes

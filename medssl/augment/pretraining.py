@@ -11,16 +11,21 @@ from medssl.augment.body import body_of_patch
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig, LocalViewsConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
+from medssl.augment.elastic import dense_displacement, displacement_at
+from medssl.augment.interpolate import Displacement
 from medssl.augment.local_views import draw_local_map
+from medssl.augment.placement import draw_deformation
 from medssl.augment.policies import augment_intensities
 from medssl.augment.reader import Reader
 from medssl.augment.rng import Stream, generator, volume_at
 from medssl.augment.scan_info import ScanInfo, Scans
-from medssl.augment.spatial import draw_map, sample
+from medssl.augment.spatial import draw_map, moved_by, sample
 from medssl.errors import ConfigError
 from medssl.store import Store
 from medssl.store.body import BodyMask
 from medssl.volume import Affine
+
+_NODES = 17  # along each axis of a view, of the lattice that tells how it was deformed
 
 
 class PretrainSource(SampleSource):
@@ -75,6 +80,9 @@ class PretrainSource(SampleSource):
         """See `SampleSource.blank`."""
         batch = blank_views(count, self.num_views, self.config.patch.size)
         batch["body"] = torch.empty_like(batch["valid"])
+        if self.config.spatial.elastic_probability:
+            shape = (count, self.num_views, 3, *[_NODES] * 3)
+            batch["deformation"] = torch.empty(shape, dtype=torch.float32)
         if self.local is not None:
             crops = blank_views(count, self.local.count, self.local.size)
             batch |= {f"local_{name}": crops[name] for name in ("image", "valid", "map")}
@@ -90,8 +98,9 @@ class PretrainSource(SampleSource):
         for view, matrix in enumerate(maps):
             image = batch["image"][row, view, 0].numpy()
             valid = batch["valid"][row, view, 0].numpy()
-            sample(self.reader, scan, matrix, size, image=image, valid=valid)
-            shown = body_of_patch(body, matrix, size)
+            bent = self._deformation(batch, row, view, scan, step, index)
+            sample(self.reader, scan, matrix, size, None, image, valid, bent)
+            shown = body_of_patch(body, matrix, size, moved_by(matrix, bent))
             np.logical_and(valid, shown, out=batch["body"][row, view, 0].numpy())
             batch["map"][row, view] = torch.from_numpy(matrix)
         if self.local is not None:
@@ -113,6 +122,28 @@ class PretrainSource(SampleSource):
                 crops = {**batch, "image": batch["local_image"], "valid": batch["local_valid"]}
                 done = augment_intensities(crops, step, self.seed, strength, self.num_views)
                 batch["local_image"].copy_(done["image"])
+
+    def _deformation(
+        self, batch: Batch, row: int, view: int, scan: ScanInfo, step: int, index: int
+    ) -> Displacement | None:
+        """How far each voxel of a view moves; its coarse lattice is written into the batch."""
+        patch, spatial = self.config.patch, self.config.spatial
+        if not spatial.elastic_probability:
+            return None
+        rng = generator(self.seed, step, index, Stream.ELASTIC + 16 * view)
+        spacing = scan.patch_spacing(patch.spacing_mm)
+        lattice = draw_deformation(rng, spatial, patch.size, spacing)
+        coarse = batch["deformation"][row, view]
+        if lattice is None:
+            coarse.zero_()
+            return None
+        nodes = [
+            np.linspace(0, n - 1, k) for n, k in zip(patch.size, coarse.shape[1:], strict=True)
+        ]
+        at = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
+        moved = displacement_at(lattice, at, spacing).T.reshape(coarse.shape)
+        coarse.copy_(torch.from_numpy(moved))
+        return dense_displacement(lattice, patch.size, spacing)
 
     def _fill_local(
         self,

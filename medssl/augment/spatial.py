@@ -12,13 +12,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.augment.array_sampling import Size
+from medssl.augment.array_sampling import Size, source_axes
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.crops import draw_centre
-from medssl.augment.interpolate import Bounds, corners, interpolate, sample_block
+from medssl.augment.interpolate import (
+    Bounds,
+    Displacement,
+    corners,
+    interpolate,
+    sample_block,
+)
 from medssl.augment.placement import Pose, compose_map, draw_pose
-from medssl.augment.prefilter import Window, Windows, prefilter, windows
+from medssl.augment.prefilter import Window, Windows, prefilter, sample_straight, windows
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store import Store
@@ -109,17 +115,19 @@ def sample(
     mask_name: str | None = None,
     image: npt.NDArray[np.float32] | None = None,
     valid: npt.NDArray[np.bool_] | None = None,
+    deformation: Displacement | None = None,
 ) -> Patch:
     """The patch that `matrix` (from `draw_map` or `compose_map`) cuts out of a scan.
 
     Args:
         image, valid: (size) contiguous arrays to write into; new ones by default.
+        deformation: (3, size) u(p): voxel p comes from `matrix @ (p + u(p))`.
     """
     image = np.empty(size, dtype=np.float32) if image is None else image
     valid = np.empty(size, dtype=np.bool_) if valid is None else valid
     mask = None if mask_name is None else np.zeros(size, dtype=np.int64)
-    axes = windows(matrix)
-    box = box_needed(matrix, size, scan.shape, axes)
+    axes = windows(matrix, moved=deformation is not None)
+    box = box_needed(matrix, size, scan.shape, axes, deformation)
     if box is None:
         image.fill(scan.normaliser.background)
         valid.fill(False)
@@ -129,27 +137,54 @@ def sample(
     if rescale.by_slice or stored.dtype.itemsize > 2:
         values, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
     finish = scan.normaliser.finish(float(rescale.slope), float(rescale.intercept))
-    block = values if axes == FINE else prefilter(values, axes)
+    to_block, to_stored = within(matrix, box, axes), within(matrix, box)
+    moved, moved_stored = moved_by(to_block, deformation), moved_by(to_stored, deformation)
     bounds = bounds_within(scan.shape, box, axes)
-    sample_block(block, within(matrix, box, axes), size, finish, bounds, image, valid)
+    if axes == FINE:
+        block = values
+    elif deformation is not None or source_axes(matrix) is None:
+        block = prefilter(values, axes)
+    else:  # the patch itself, of which only the values are left to finish
+        block = sample_straight(values, to_block, size, axes)
+        bounds = bounds.under(np.linalg.inv(to_block))
+        to_block = np.eye(4)
+    sample_block(block, to_block, size, finish, bounds, image, valid, moved)
     padding = reader.padding(scan.volume_uid)
     if padding is not None:
-        nearest = interpolate(stored, within(matrix, box), size, order=0)
+        nearest = interpolate(stored, to_stored, size, order=0, moved=moved_stored)
         valid &= (nearest < padding[0]) | (nearest > padding[1])
         image[~valid] = finish.background
     if mask is not None and mask_name is not None:
         labels = reader.read_mask(scan.volume_uid, box, mask_name)
-        np.copyto(mask, interpolate(labels, within(matrix, box), size, order=0), casting="unsafe")
+        found = interpolate(labels, to_stored, size, order=0, moved=moved_stored)
+        np.copyto(mask, found, casting="unsafe")
         mask[~valid] = 0
     return Patch(image, valid, mask, matrix, scan.affine @ matrix)
 
 
-def box_needed(matrix: Affine, size: Size, shape: Size, axes: Windows) -> Box | None:
+def moved_by(matrix: Affine, deformation: Displacement | None) -> Displacement | None:
+    """(3, size) Displacements in the patch's voxels as such in those of a block."""
+    if deformation is None:
+        return None
+    linear = matrix[:3, :3].astype(np.float32)
+    return np.tensordot(linear, deformation, axes=1)
+
+
+def box_needed(
+    matrix: Affine,
+    size: Size,
+    shape: Size,
+    axes: Windows,
+    deformation: Displacement | None = None,
+) -> Box | None:
     """The stored voxels that a patch and the windows before it reach; None where there are none.
 
     It begins at a whole number of kept averages, so that these are the same whatever the box is.
     """
     low, high = corners(matrix, size)
+    if deformation is not None:
+        reach = np.abs(matrix[:3, :3]) @ np.abs(deformation).max(axis=(1, 2, 3))
+        low, high = low - reach, high + reach
     if (high < -0.5).any() or (low > np.asarray(shape) - 0.5).any():
         return None
     ends = []
@@ -163,9 +198,7 @@ def box_needed(matrix: Affine, size: Size, shape: Size, axes: Windows) -> Box | 
 
 def bounds_within(shape: Size, box: Box, axes: Windows = FINE) -> Bounds:
     """The whole scan in the coordinates of what the windows keep of a box."""
-    to_box = within(np.eye(4), box, axes)[:3]
-    scan = Bounds.of(shape)
-    return Bounds(to_box[:, :3] @ scan.low + to_box[:, 3], to_box[:, :3] @ scan.high + to_box[:, 3])
+    return Bounds.of(shape).under(within(np.eye(4), box, axes))
 
 
 def within(matrix: Affine, box: Box, axes: Windows = FINE) -> Affine:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, between
 from medssl.augment.intensity.blur import smooth
+from medssl.augment.intensity.compiled import copy_of, loops, run
 
 _DETAIL_VOXELS = 1.0
 
@@ -30,6 +31,13 @@ class Sharpen:
         return {"share": between(rng, strength, 0.0, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        sigmas = [_DETAIL_VOXELS] * len(drawn)
+        library = loops(views.image)
+        if library is not None:
+            blurred = smooth(copy_of(views.image), sigmas, self.axes)
+            for image, other, one in zip(views.image, blurred, drawn, strict=True):
+                run(library, "add_difference", image, other, image.numel(), one["share"])
+            return views.image
         share = views.each([one["share"] for one in drawn])
-        coarse = smooth(views.image, [_DETAIL_VOXELS] * len(drawn), self.axes)
+        coarse = smooth(views.image, sigmas, self.axes)
         return coarse.sub_(views.image).mul_(-share).add_(views.image)
