@@ -20,6 +20,7 @@ from medssl.augment.spatial import draw_map, sample
 from medssl.errors import ConfigError
 from medssl.store import Store
 from medssl.store.body import BodyMask
+from medssl.volume import Affine
 
 
 class PretrainSource(SampleSource):
@@ -75,14 +76,8 @@ class PretrainSource(SampleSource):
         volume = volume_at(self.seed, step * self.global_batch + index, len(self.scans))
         scan = self.scans[volume]
         body = self.reader.body(scan.volume_uid)
-        size = self.config.patch.size
         for view, matrix in enumerate(self._maps(scan, body, step, index)):
-            image = batch["image"][row, view, 0].numpy()
-            valid = batch["valid"][row, view, 0].numpy()
-            sample(self.reader, scan, matrix, size, image=image, valid=valid)
-            batch["body"][row, view, 0] = torch.from_numpy(
-                valid & body_of_patch(body, matrix, size)
-            )
+            self.write_view(batch, (row, view), scan, body, matrix)
             batch["map"][row, view] = torch.from_numpy(matrix)
         batch["background"][row] = scan.normaliser.background
         batch["index"][row] = index
@@ -90,6 +85,15 @@ class PretrainSource(SampleSource):
         batch["patient"][row] = self.patients[volume]
         batch["modality"][row] = MODALITIES.index(scan.modality)
         batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
+
+    def write_view(
+        self, batch: Batch, at: tuple[int, int], scan: ScanInfo, body: BodyMask, matrix: Affine
+    ) -> None:
+        """Write the patch under this map into row and view `at` of a batch."""
+        size = self.config.patch.size
+        image, valid = (batch[key][at][0].numpy() for key in ("image", "valid"))
+        sample(self.reader, scan, matrix, size, image=image, valid=valid)
+        batch["body"][at][0] = torch.from_numpy(valid & body_of_patch(body, matrix, size))
 
     def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""

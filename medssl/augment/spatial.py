@@ -16,14 +16,14 @@ from medssl.augment.array_sampling import Size
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.crops import draw_centre
-from medssl.augment.interpolate import Bounds, corners, interpolate, sample_block
+from medssl.augment.interpolate import Bounds, Finish, corners, interpolate, sample_block
 from medssl.augment.placement import Pose, compose_map, draw_pose
 from medssl.augment.prefilter import Window, Windows, prefilter, windows
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store import Store
 from medssl.store.voxels import Rescale
-from medssl.volume import Affine, Box
+from medssl.volume import Affine, Array, Box
 
 FINE: Windows = (Window(), Window(), Window())
 """Before a patch that is no coarser than its scan: nothing is averaged."""
@@ -47,6 +47,30 @@ class Patch:
     mask: npt.NDArray[np.int64] | None
     map: Affine
     affine: Affine
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a patch is interpolated from.
+
+    Attributes:
+        box: the part of the scan that it needs.
+        stored: its stored numbers, read-only.
+        block: (d, h, w) what the windows keep of them, or themselves, read-only, where they do
+            not average; values in place of numbers where the rescale goes by slice.
+        matrix: 4x4, index of the patch's voxel -> index in the block.
+        bounds: the scan in the block's coordinates.
+        finish: what makes normalised values of the block's.
+        padding: lowest and highest stored number that is no measurement.
+    """
+
+    box: Box
+    stored: Array
+    block: Array
+    matrix: Affine
+    bounds: Bounds
+    finish: Finish
+    padding: tuple[float, float] | None
 
 
 def sample_volume(
@@ -118,30 +142,43 @@ def sample(
     image = np.empty(size, dtype=np.float32) if image is None else image
     valid = np.empty(size, dtype=np.bool_) if valid is None else valid
     mask = None if mask_name is None else np.zeros(size, dtype=np.int64)
-    axes = windows(matrix)
-    box = box_needed(matrix, size, scan.shape, axes)
-    if box is None:
+    cut = cut_out(reader, scan, matrix, size)
+    if cut is None:
         image.fill(scan.normaliser.background)
         valid.fill(False)
         return Patch(image, valid, mask, matrix, scan.affine @ matrix)
+    sample_block(cut.block, cut.matrix, size, cut.finish, cut.bounds, image, valid)
+    if cut.padding is not None:
+        nearest = interpolate(cut.stored, within(matrix, cut.box), size, order=0)
+        valid &= (nearest < cut.padding[0]) | (nearest > cut.padding[1])
+        image[~valid] = cut.finish.background
+    if mask is not None and mask_name is not None:
+        labels = reader.read_mask(scan.volume_uid, cut.box, mask_name)
+        nearest = interpolate(labels, within(matrix, cut.box), size, order=0)
+        np.copyto(mask, nearest, casting="unsafe")
+        mask[~valid] = 0
+    return Patch(image, valid, mask, matrix, scan.affine @ matrix)
+
+
+def cut_out(reader: Reader, scan: ScanInfo, matrix: Affine, size: Size) -> Cut | None:
+    """Read what a patch under this map is interpolated from; None where it misses the scan."""
+    axes = windows(matrix)
+    box = box_needed(matrix, size, scan.shape, axes)
+    if box is None:
+        return None
     stored, rescale = reader.read(scan.volume_uid, box)
     values = stored
     if rescale.by_slice or stored.dtype.itemsize > 2:
         values, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
-    finish = scan.normaliser.finish(float(rescale.slope), float(rescale.intercept))
-    block = values if axes == FINE else prefilter(values, axes)
-    bounds = bounds_within(scan.shape, box, axes)
-    sample_block(block, within(matrix, box, axes), size, finish, bounds, image, valid)
-    padding = reader.padding(scan.volume_uid)
-    if padding is not None:
-        nearest = interpolate(stored, within(matrix, box), size, order=0)
-        valid &= (nearest < padding[0]) | (nearest > padding[1])
-        image[~valid] = finish.background
-    if mask is not None and mask_name is not None:
-        labels = reader.read_mask(scan.volume_uid, box, mask_name)
-        np.copyto(mask, interpolate(labels, within(matrix, box), size, order=0), casting="unsafe")
-        mask[~valid] = 0
-    return Patch(image, valid, mask, matrix, scan.affine @ matrix)
+    return Cut(
+        box,
+        stored,
+        values if axes == FINE else prefilter(values, axes),
+        within(matrix, box, axes),
+        bounds_within(scan.shape, box, axes),
+        scan.normaliser.finish(float(rescale.slope), float(rescale.intercept)),
+        reader.padding(scan.volume_uid),
+    )
 
 
 def box_needed(matrix: Affine, size: Size, shape: Size, axes: Windows) -> Box | None:
