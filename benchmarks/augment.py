@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from measure import SideFailed, run_side, seconds_since_start
+from measure import SideFailed, run_side, seconds_since_start, show
 
 NUM_VOLUMES = 6
 _WARM_BATCHES = 4
@@ -182,6 +182,7 @@ def _time_singles(singles: dict[str, Any], job: Any, seconds: float) -> dict[str
 
 def _prepare(folder: Path, options: argparse.Namespace) -> None:
     from phantoms import export, make_store
+    from sides.job import PATCH
 
     from medssl.store import open_store
 
@@ -192,8 +193,10 @@ def _prepare(folder: Path, options: argparse.Namespace) -> None:
     else:
         _say(f"making {number} volumes")
         store = make_store(folder / "store", options.modality, number)
-    taken = export(store, folder, number)
-    print(f"{taken} volumes, {options.rounds} rounds of {options.seconds:g} s")
+    taken = export(store, folder, number, PATCH)
+    if not taken:
+        sys.exit(f"no volume of the store has {PATCH} voxels along each axis")
+    print(f"{taken} volumes, {options.rounds} rounds of {options.seconds:g} s\n")
 
 
 def _run(setting: str, side: str, folder: Path, seconds: float, runs: Runs) -> None:
@@ -228,27 +231,35 @@ def _show(table: dict[str, dict[str, Runs]], options: argparse.Namespace) -> Non
 
 def _show_rates(name: str, sides: dict[str, Runs]) -> None:
     what = "pairs/s" if SETTINGS[name].case == "two_view" else "patches/s"
-    print(f"\n{name:20}{what:>10}{'least':>8}{'most':>8}{'first s':>10}{'peak MB':>10}")
+    rows = []
     for side, runs in sides.items():
         rates = [answer["rate"] for answer in runs.answers]
-        numbers = f"{statistics.median(rates):10.1f}{min(rates):8.1f}{max(rates):8.1f}"
-        print(f"{side:20}{numbers}{runs.median('first_s'):10.1f}{runs.median('peak_mb'):10.0f}")
+        spread = f"{min(rates):.1f} to {max(rates):.1f}"
+        ends = f"{runs.median('first_s'):.1f}", f"{runs.median('peak_mb'):.0f}"
+        rows.append([side, f"{statistics.median(rates):.1f}", spread, *ends])
+    show([name, what, "of all rounds", "first batch s", "peak MB"], rows)
 
 
 def _show_singles(sides: dict[str, Runs]) -> None:
-    print("\nms of one patch" + "".join(f"{side:>20}" for side in sides))
-    for name in sorted({name for runs in sides.values() for name in runs.answers[0]} - {"peak_mb"}):
-        cells = [
-            f"{runs.median(name):20.2f}" if name in runs.answers[0] else f"{'-':>20}"
-            for runs in sides.values()
+    names = dict.fromkeys(name for runs in sides.values() for name in runs.answers[0])
+    rows = [
+        [
+            name,
+            *(
+                f"{runs.median(name):.2f}" if name in runs.answers[0] else "–"
+                for runs in sides.values()
+            ),
         ]
-        print(f"{name:15}" + "".join(cells))
+        for name in names
+        if name != "peak_mb"
+    ]
+    show(["ms for one patch", *sides], rows)
 
 
 def _show_step(sides: dict[str, Runs]) -> dict[str, float]:
     for side, runs in sides.items():
         share, ms = runs.median("wait_share"), runs.median("step_ms")
-        print(f"\n{side}: a step of {ms:.0f} ms waits {100 * share:.1f} % of it for data")
+        print(f"{side}: a step of {ms:.0f} ms waits {100 * share:.2f} % of it for data\n")
         return {"wait_share": share}
     return {}
 

@@ -56,6 +56,16 @@ def run_side(script: str, arguments: Sequence[str], cores: int) -> dict[str, Any
     return {**answer, "peak_mb": peak}
 
 
+def show(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table that reads well as it is, and as Markdown."""
+    widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
+    for row in (heads, ["-" * width for width in widths], *rows):
+        first = row[0].ljust(widths[0])
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print("| " + " | ".join([first, *cells]) + " |")
+    print()
+
+
 def seconds_since_start() -> float:
     """Of this process, its imports and all."""
     return time.time() - float(os.environ["BENCH_STARTED"])

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from medssl.augment.normalise import Normaliser
 from medssl.store import Store, open_store
 from medssl.store.describe import describe_values, geometry_columns
+from medssl.store.find_body import find_body
 from medssl.store.voxels import Rescale, write_voxels
 from medssl.store.writer import create_store, volume_path, write_part
 from medssl.volume import Volume
@@ -42,16 +43,18 @@ def make_store(root: Path, modality: str, number: int) -> Store:
     return open_store(root)
 
 
-def export(store: Store, folder: Path, most: int) -> int:
+def export(store: Store, folder: Path, most: int, least_side: int) -> int:
     """The first `most` volumes, normalised and in RAS, for the peers; how many they are.
 
-    `nifti` holds them as float32 in uncompressed files, `b2nd` as nnU-Net preprocesses them.
+    `nifti` holds them as float32 in uncompressed files, `b2nd` as nnU-Net preprocesses them. Those
+    with fewer than `least_side` voxels along an axis are left out: not every peer pads.
     """
     import nibabel
 
     for name in ("nifti", "b2nd"):
         (folder / name).mkdir(parents=True)
-    uids = list(store.manifest.index)[:most]
+    shapes = store.manifest[[f"shape_{axis}" for axis in range(3)]]
+    uids = list(store.manifest.index[shapes.min(axis=1) >= least_side])[:most]
     for uid in uids:
         volume = store.read(uid).to_ras()
         values = Normaliser.from_row(dict(store.row(uid)))(volume.voxels)
@@ -111,10 +114,10 @@ def trunk(number: int) -> Stored:
 
 
 def _add(root: Path, uid: str, stored: Stored, rescale: Rescale, modality: str) -> dict[str, Any]:
-    write_voxels(root / volume_path(uid), stored, rescale)
     units = "HU" if modality == "CT" else "arbitrary"
     spacing = (0.8, 0.8, 2.0) if modality == "CT" else (1.2, 1.2, 1.2)
     volume = Volume(stored, np.diag([*spacing, 1.0]), modality, units)  # type: ignore[arg-type]
+    write_voxels(root / volume_path(uid), stored, rescale, find_body(volume, rescale))
     row: dict[str, Any] = dict.fromkeys(
         ("study_key", "series_key", "site", "contrast", "body_part"), ""
     )

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from measure import SideFailed, run_side
+from measure import SideFailed, run_side, show
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 Values = npt.NDArray[np.float32]
@@ -180,11 +180,12 @@ def _write_store(path: Path, stored: Stored) -> None:
     write_voxels(path / volume_path(_UID), stored, Rescale(SLOPE, INTERCEPT))
 
 
-def _read_store(path: Path, cache_bytes: int) -> Callable[[Box], Values]:
+def _read_store(path: Path, gigabytes: float) -> Callable[[Box], Values]:
+    from medssl.augment.cache_config import CacheConfig
     from medssl.augment.reader import Reader
     from medssl.store import open_store
 
-    reader = Reader(open_store(path), cache_bytes)
+    reader = Reader(open_store(path), CacheConfig(gigabytes=gigabytes))
 
     def read(box: Box) -> Values:
         stored, _ = reader.read(_UID, box)
@@ -206,8 +207,8 @@ WAYS = {
         for chunk, block in ((32, 16), (32, 32), (64, 16), (64, 32), (128, 16), (128, 32))
     },
     "zarr 3 int16 lz4, 64/256": Way(_write_zarr, _read_zarr),
-    OURS: Way(_write_store, partial(_read_store, cache_bytes=0)),
-    KEPT: Way(_write_store, partial(_read_store, cache_bytes=1 << 30)),
+    OURS: Way(_write_store, partial(_read_store, gigabytes=0)),
+    KEPT: Way(_write_store, partial(_read_store, gigabytes=1)),
 }
 _SUFFIX = {".nii.gz, nibabel": ".nii.gz", ".npy int16, mapped": ".npy"}
 
@@ -335,12 +336,13 @@ def _show(table: dict[str, dict[str, float]]) -> None:
         f"{kind}_{side}" for side in SIDES for kind in ("warm", "cold", "two_threads")
     ]
     heads = ["write s", "MB"] + [
-        f"{side} {kind}" for side in SIDES for kind in ("warm", "cold", "2 thr")
+        f"{side}³ {kind}" for side in SIDES for kind in ("warm", "cold", "two threads")
     ]
-    print(f"\n{'ms a patch':30}" + "".join(f"{head:>10}" for head in heads) + f"{'peak MB':>10}")
-    for name, row in table.items():
-        cells = [f"{row[c]:10.2f}" if c in row else f"{'-':>10}" for c in columns]
-        print(f"{name:30}" + "".join(cells) + f"{row['peak_mb']:10.0f}")
+    rows = [
+        [name, *(f"{row[c]:.2f}" if c in row else "–" for c in columns), f"{row['peak_mb']:.0f}"]
+        for name, row in table.items()
+    ]
+    show(["ms for one patch", *heads, "peak MB"], rows)
     print(json.dumps({name: round(ratio, 3) for name, ratio in _ratios(table).items()}))
 
 
@@ -350,10 +352,9 @@ def _ratios(table: dict[str, dict[str, float]]) -> dict[str, float]:
         return {}
     ours, peer, kept = table[OURS], table[NNSSL], table.get(KEPT, {})
     ratios = {
-        f"read_{side}_vs_nnssl": peer[f"warm_{side}"] / ours[f"warm_{side}"] for side in SIDES
-    }
-    ratios |= {
-        f"read_{side}_cold_vs_nnssl": peer[f"cold_{side}"] / ours[f"cold_{side}"] for side in SIDES
+        f"read_{side}{tail}_vs_nnssl": peer[f"{kind}_{side}"] / ours[f"{kind}_{side}"]
+        for kind, tail in (("warm", ""), ("cold", "_cold"), ("two_threads", "_two_threads"))
+        for side in SIDES
     }
     if kept:
         ratios |= {

@@ -24,6 +24,8 @@ volume      (B,) int64, row number in the source's frame of volumes
 patient     (B,) int64, one code a patient
 modality    (B,) int64, place in MODALITIES
 policy      (B,) int64, place in MODALITIES of the intensity policy that fits the scan's units
+local_image, local_valid, local_map
+            (B, L, ...) of L small crops, as image, valid and map; where they were asked for
 mask        (B, 1, D, H, W) int64, transfer's segmentation alone
 target      (B,) int64, transfer's classification alone
 """

@@ -55,6 +55,26 @@ class SpatialConfig(Config):
         return self
 
 
+class LocalViewsConfig(Config):
+    """Small crops beside the views of a volume, at the patch's spacing."""
+
+    count: PositiveInt = Field(8, description="Local crops of each volume.")
+    size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (48, 48, 48), description="Voxels along right, front and top."
+    )
+    scale: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.7, 1.4),
+        description="Range of the enlargement, drawn evenly in its logarithm. At 0.7 to 1.4, half "
+        "as many voxels along each axis show 5 to 36 % of the volume that a view shows.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LocalViewsConfig:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: the range {self.scale} ends before it starts")
+        return self
+
+
 class IntensityConfig(Config):
     """The intensity policy of the scan's modality: which transforms, see `augment.policies`."""
 

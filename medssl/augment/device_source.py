@@ -24,7 +24,7 @@ _NUMBERS = {"cut_map": (4, 4), "measured_map": (4, 4), "cut_bounds": (2, 3), "cu
 
 
 class DevicePretrainSource(PretrainSource):
-    """The patches of `PretrainSource`, to rounding.
+    """The patches of `PretrainSource`, to rounding; small crops are interpolated by the threads.
 
     A batch is finished whole, not sample by sample in a loader's threads. Until then it has, in
     place of "image" and "valid":

@@ -21,13 +21,18 @@ from medssl.augment.intensity.blur import Blur
 from medssl.augment.intensity.brightness import Brightness
 from medssl.augment.intensity.calibration import HounsfieldCalibration
 from medssl.augment.intensity.count_noise import CountNoise
+from medssl.augment.intensity.cut_out import CutOut
 from medssl.augment.intensity.gamma import Gamma
 from medssl.augment.intensity.gaussian_noise import GaussianNoise
+from medssl.augment.intensity.ghosting import Ghosting
 from medssl.augment.intensity.gibbs import GibbsRinging
 from medssl.augment.intensity.histogram_shift import HistogramShift
 from medssl.augment.intensity.low_resolution import LowResolution
+from medssl.augment.intensity.metal_streaks import MetalStreaks
+from medssl.augment.intensity.motion import Motion
 from medssl.augment.intensity.rician_noise import RicianNoise
 from medssl.augment.intensity.sharpen import Sharpen
+from medssl.augment.intensity.spike import Spike
 from medssl.augment.intensity.uptake_scale import UptakeScale
 from medssl.augment.intensity.window import WindowJitter
 from medssl.augment.normalise import SUV_MAX
@@ -48,11 +53,13 @@ POLICIES: dict[Modality, Policy] = {
     "CT": Policy(
         steps=(
             (0.3, HounsfieldCalibration(offset_hu=20.0, slope=0.03)),
+            (0.05, MetalStreaks()),
             (0.2, Blur(0.4, 1.0, axes=(0, 1))),
             (0.15, Sharpen(1.0)),
             (0.2, LowResolution(3.0, axes=(2,))),
             (0.2, GaussianNoise(0.005, 0.05)),
             (0.2, WindowJitter(low=0.15, high=0.4)),
+            (0.1, CutOut(boxes=3, share=(0.02, 0.15))),
         ),
         highest=1.0,
     ),
@@ -64,8 +71,12 @@ POLICIES: dict[Modality, Policy] = {
             (0.2, BiasField(0.2)),
             (0.15, Blur(0.4, 1.0)),
             (0.2, LowResolution(2.5)),
+            (0.05, Motion(movements=3, shift=2.0, turn_deg=3.0)),
+            (0.05, Ghosting(ghosts=(2, 8), intensity=(0.02, 0.08))),
             (0.15, GibbsRinging(0.5)),
+            (0.03, Spike(frequency=(0.05, 0.45), amplitude=(0.1, 0.4))),
             (0.2, RicianNoise(0.02, 0.12)),
+            (0.1, CutOut(boxes=3, share=(0.02, 0.15))),
         ),
     ),
     # Normalised: the square root of SUV.
@@ -74,6 +85,7 @@ POLICIES: dict[Modality, Policy] = {
             (0.3, UptakeScale(1.15)),
             (0.2, Blur(0.4, 1.0)),
             (0.3, CountNoise(20.0, 200.0)),
+            (0.1, CutOut(boxes=3, share=(0.02, 0.15))),
         ),
         highest=SUV_MAX**0.5,
     ),
@@ -82,6 +94,7 @@ POLICIES: dict[Modality, Policy] = {
             (0.2, Gamma(1.25)),
             (0.2, Brightness(1.15)),
             (0.15, GaussianNoise(0.01, 0.1)),
+            (0.1, CutOut(boxes=3, share=(0.02, 0.15))),
         ),
     ),
 }
@@ -111,12 +124,17 @@ def apply_steps(image: Tensor, steps: Steps, background: float, noise_seed: int)
     return changed[0]
 
 
-def augment_intensities(batch: Batch, step: int, seed: int, strength: float) -> Batch:
+def augment_intensities(
+    batch: Batch, step: int, seed: int, strength: float, first_view: int = 0
+) -> Batch:
     """The batch with each view's values changed by the policy of its scan; for any batch size.
 
     Every view has its own randomness, keyed by (seed, step, place in the global batch, view), and
     what it becomes depends on nothing else in the batch. Outside the scan the image stays
     background. On the CPU views are changed one after the other, on other devices together.
+
+    Args:
+        first_view: number of the first view in "image" among all views of its volume.
     """
     num_views = batch["image"].shape[1]
     image = batch["image"].flatten(0, 1).clone(memory_format=torch.contiguous_format)
@@ -126,9 +144,8 @@ def augment_intensities(batch: Batch, step: int, seed: int, strength: float) -> 
     groups: dict[Modality, list[_Drawn]] = {}
     for row, code in enumerate(batch["policy"].repeat_interleave(num_views).tolist()):
         name = MODALITIES[code]
-        rng = generator(
-            seed, step, index[row // num_views], Stream.INTENSITY + 16 * (row % num_views)
-        )
+        view = first_view + row % num_views
+        rng = generator(seed, step, index[row // num_views], Stream.INTENSITY + 16 * view)
         drawn = _draw(POLICIES[name], rng, strength)
         if any(one is not None for one in drawn):
             noise = torch.Generator(device=image.device).manual_seed(int(rng.integers(1 << 63)))

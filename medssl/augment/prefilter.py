@@ -2,40 +2,33 @@
 
 Trilinear interpolation weighs stored voxels by a tent two voxels wide, whatever the step between
 the patch's voxels is; what the patch's grid cannot hold comes back as false coarse detail. So the
-scan is first averaged along each axis over a window, and where the window is wide enough only every
-n-th average is kept. The window has whole weights but for its two outermost voxels, which count
-less: it grows with the step without jumps, and having no negative weight it leaves no bright rim
-beside the skin.
+scan is first averaged along each axis over a window that grows with the step without jumps, and
+where it is wide enough only every n-th average is kept. No weight is negative: nothing is left that
+the scan does not hold, no bright rim beside the skin.
 
-Its width is chosen for window and tent together to have the variance step^2 / 7. How much is lost
-and what folds back are then the same share at every step, and the sum of both is the least, or
-within 3 % of it, on CT and MR at steps from 1.5 to 4 (docs/explanation/one-interpolation.md).
-Matching the widths of both grids so follows Cardoso et al., Scale factor point spread function
-matching: beyond aliasing in image resampling, MICCAI 2015, who take step^2 / 5.5.
+Its width is chosen for window and tent together to have the variance step^2 / 6, which is that of a
+tent as wide as the patch's step. So a patch of any step loses what interpolation itself loses at a
+step of one voxel, and no more. (Cardoso et al., Scale factor point spread function matching: beyond
+aliasing in image resampling, MICCAI 2015, match widths in the same way, at step^2 / 5.5.) What this
+keeps, and what it lets through, is measured in docs/explanation/one-interpolation.md.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from medssl.kernels import library
+from medssl.augment.array_sampling import Size, source_axes
+from medssl.augment.separable import Sums, separable
 from medssl.volume import Affine, Array
+
+Vector = npt.NDArray[np.float64]
 
 SHORTEST_STEP = 1.5
 """Below it, what is lost by smoothing is more than what folds back without."""
-
-_VARIANCE = 1 / 6
-_COMPILED = {
-    np.dtype(np.int16): "medssl_prefilter_i16",
-    np.dtype(np.uint16): "medssl_prefilter_u16",
-    np.dtype(np.uint8): "medssl_prefilter_u8",
-    np.dtype(np.float32): "medssl_prefilter_f32",
-}
 
 
 @dataclass(frozen=True)
@@ -62,42 +55,66 @@ class Window:
         """Averages that are kept of so many voxels, the last of which may stand for fewer."""
         return -(-voxels // self.factor)
 
+    def sums(self, voxels: int) -> Sums:
+        """The kept averages of so many voxels."""
+        ahead = (len(self.weights) - self.factor) // 2
+        return Sums.even(self.length(voxels), -ahead, self.factor, self.weights)
+
 
 Windows = tuple[Window, Window, Window]
 
 
-def windows(matrix: Affine) -> Windows:
+def windows(matrix: Affine, moved: bool = False) -> Windows:
     """One window for each stored axis, for a patch under this map (patch index to stored index).
 
     A step through the patch is as many stored voxels as the row of the map is long; for a turned
-    patch that is the root of the sum of squares over its axes.
+    patch that is the root of the sum of squares over its axes. Averages are only left out for a
+    patch that is turned or `moved` about: any other is summed axis by axis (`sample_straight`),
+    where that would save nothing.
     """
-    d, h, w = (window(float(step)) for step in np.linalg.norm(matrix[:3, :3], axis=1))
+    turned = moved or source_axes(matrix) is None
+    steps = np.linalg.norm(matrix[:3, :3], axis=1)
+    d, h, w = (window(float(s), _kept_of(float(s)) if turned else 1) for s in steps)
     return d, h, w
 
 
-def window(step: float) -> Window:
-    """The window for voxels of a patch that are `step` stored voxels apart."""
+def window(step: float, factor: int = 1) -> Window:
+    """The window for voxels of a patch that are `step` stored voxels apart.
+
+    A mean of `factor` voxels, so that none is passed over, of [1 2 1] / 4, which lets nothing
+    through of the finest stripes that the scan can hold, and of as many voxels as are left to
+    average; near a step of 1.5 there is no room for all three, and the last one stands alone.
+    """
     if step < SHORTEST_STEP:
         return Window()
-    # Variances: of the window sought, of a tent n voxels either way (n^2 / 6), and of n voxels
-    # alike ((n^2 - 1) / 12), which is the least that a window has to have to pass over none.
-    factor = max(1, int(step / 1.25))
-    variance = _VARIANCE * step**2 - factor**2 / 6
-    whole = factor
-    while (end := _end_weight(variance, whole)) > 1:
-        whole += 2
-    sides = (end,) if end > 0 else ()
-    total = whole + 2 * max(end, 0.0)
-    return Window(factor, tuple(w / total for w in (*sides, *(1.0,) * whole, *sides)))
+    # Variances of the whole, of a tent of n voxels either way (n^2 / 6), of a mean of n voxels
+    # ((n^2 - 1) / 12), and of [1 2 1] / 4.
+    least = (factor**2 - 1) / 12
+    variance = max((step**2 - factor**2) / 6, least)
+    if variance < least + 0.5:
+        return Window(factor, tuple(_mean(variance, factor).tolist()))
+    weights = np.convolve(np.full(factor, 1 / factor), [0.25, 0.5, 0.25])
+    return Window(factor, tuple(np.convolve(weights, _mean(variance - least - 0.5, 1)).tolist()))
 
 
-def _end_weight(variance: float, whole: int) -> float:
-    """What one voxel more at either end of `whole` voxels has to weigh for this variance."""
-    reach = (whole + 1) ** 2 / 2 - 2 * variance
-    if reach <= 0:
-        return math.inf
-    return whole * (variance - (whole**2 - 1) / 12) / reach
+def _mean(variance: float, fewest: int) -> Vector:
+    """A mean of this variance: of `fewest` voxels or an even number more, the outermost two of
+    which count less."""
+    whole, end = fewest, 0.0
+    while variance > (whole**2 - 1) / 12 + 1e-6:
+        # One voxel of weight w more at either end: variance * (whole + 2 w) is the second moment.
+        reach = (whole + 1) ** 2 / 2 - 2 * variance
+        end = whole * (variance - (whole**2 - 1) / 12) / reach if reach > 0 else math.inf
+        if end <= 1:
+            break
+        whole, end = whole + 2, 0.0
+    weights = np.array([end, *[1.0] * whole, end] if end else [1.0] * whole)
+    return np.asarray(weights / weights.sum())
+
+
+def _kept_of(step: float) -> int:
+    """One average in how many is kept: they stay denser than the patch."""
+    return max(1, int(step / 1.1))
 
 
 def prefilter(block: Array, axes: Windows) -> npt.NDArray[np.float32]:
@@ -110,50 +127,31 @@ def prefilter(block: Array, axes: Windows) -> npt.NDArray[np.float32]:
     Returns:
         as many averages along each axis as its window's `length`.
     """
-    if all(axis.weights == (1.0,) for axis in axes):
-        return np.ascontiguousarray(block, dtype=np.float32)
-    loops = library()
-    if loops is not None and block.size:
-        return _compiled(loops, block, axes)
-    values = block.astype(np.float32)
-    for axis, its in enumerate(axes):
-        values = _averaged(values, axis, its)
-    return np.ascontiguousarray(values)
+    d, h, w = (its.sums(n) for its, n in zip(axes, block.shape, strict=True))
+    return separable(block, (d, h, w))
 
 
-def _averaged(values: npt.NDArray[np.float32], axis: int, its: Window) -> npt.NDArray[np.float32]:
-    if its.weights == (1.0,):
-        return values
-    number, ahead = its.length(values.shape[axis]), (len(its.weights) - its.factor) // 2
-    last = values.shape[axis] - 1
-    result = np.zeros((), dtype=np.float32)
-    for k, weight in enumerate(its.weights):
-        at = np.clip(np.arange(number) * its.factor - ahead + k, 0, last)
-        result = result + np.take(values, at, axis=axis) * np.float32(weight)
-    return result
+def sample_straight(
+    block: Array, matrix: Affine, size: Size, axes: Windows
+) -> npt.NDArray[np.float32]:
+    """Averages of a block interpolated under a map that does not turn, both in one pass.
 
-
-def _compiled(loops: ctypes.CDLL, block: Array, axes: Windows) -> npt.NDArray[np.float32]:
-    if block.dtype not in _COMPILED or block.strides[2] != block.itemsize:
-        kept = block.dtype if block.dtype in _COMPILED else np.dtype(np.float32)
-        block = np.ascontiguousarray(block, dtype=kept)
-    d, h, w = (axis.length(n) for axis, n in zip(axes, block.shape, strict=True))
-    result = np.empty((d, h, w), dtype=np.float32)
-    numbers = (
-        *block.shape,
-        *(stride // block.itemsize for stride in block.strides[:2]),
-        *(axis.factor for axis in axes),
-        *(len(axis.weights) for axis in axes),
-    )
-    weights = np.array([w for axis in axes for w in axis.weights], dtype=np.float32)
-    run = loops[_COMPILED[block.dtype]]
-    run.restype = ctypes.c_int
-    failed = run(
-        ctypes.c_void_p(block.ctypes.data),
-        (ctypes.c_int64 * len(numbers))(*numbers),
-        ctypes.c_void_p(weights.ctypes.data),
-        ctypes.c_void_p(result.ctypes.data),
-    )
-    if failed:
-        raise MemoryError(f"no memory for filtering rows of {block.shape[2]} voxels")
-    return result
+    Args:
+        block: (D, H, W), stored numbers of any type.
+        matrix: 4x4, index of the patch's voxel to index in the block; each axis of the patch runs
+            along one of the block, either way.
+        axes: one window for each axis of the block, all of which keep every average.
+    """
+    sources = source_axes(matrix)
+    if sources is None or any(its.factor > 1 for its in axes):
+        raise ValueError("a map that turns, or averages left out, cannot be summed axis by axis")
+    sums: list[Sums] = []
+    for axis in range(3):
+        along = sources.index(axis)
+        at = np.arange(size[along]) * matrix[axis, along] + matrix[axis, 3]
+        if axis == 1 and matrix[axis, along] < 0:  # rows are taken in their order
+            block = np.flip(block, axis)
+            at = block.shape[axis] - 1 - at
+        sums.append(Sums.linear(at, block.shape[axis], axes[axis].weights))
+    values = separable(block, (sums[0], sums[1], sums[2]))
+    return np.ascontiguousarray(values.transpose(sources))

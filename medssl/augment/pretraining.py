@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
 from medssl.augment.body import body_of_patch
-from medssl.augment.config import AugmentConfig
+from medssl.augment.cache_config import CacheConfig
+from medssl.augment.config import AugmentConfig, LocalViewsConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
+from medssl.augment.local_views import draw_local_map
 from medssl.augment.policies import augment_intensities
 from medssl.augment.reader import Reader
 from medssl.augment.rng import Stream, generator, volume_at
@@ -30,9 +30,11 @@ class PretrainSource(SampleSource):
         rows: manifest rows of the volumes to learn from; "volume" in a batch counts them.
         num_views: patches of one volume, 1 or 2, each with its own rotation, scale and flips.
         overlap: range of the part of a patch's volume that two views share, before these.
+        local: small crops inside the views; None: there are none.
         intensity: whether values are augmented, where the configuration does not forbid it.
         seed: decides everything, together with the step and the place in the global batch.
         global_batch: samples of a step over all ranks.
+        cache: decoded voxels that are kept at hand.
 
     Raises:
         ConfigError: there are no rows, more than two views, or an overlap that is no range of
@@ -46,9 +48,11 @@ class PretrainSource(SampleSource):
         config: AugmentConfig,
         num_views: int = 1,
         overlap: tuple[float, float] = (0.4, 0.8),
+        local: LocalViewsConfig | None = None,
         intensity: bool = True,
         seed: int = 0,
         global_batch: int = 1,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
         if rows.empty:
             raise ConfigError("there is no volume to draw patches from")
@@ -59,26 +63,34 @@ class PretrainSource(SampleSource):
         self.config = config
         self.num_views = num_views
         self.overlap = overlap
+        self.local = local
         self.intensity = intensity and config.intensity.enabled
         self.seed = seed
         self.global_batch = global_batch
-        self.reader = Reader(store)
+        self.reader = Reader(store, cache)
         self.scans = Scans(rows)
         self.patients = patient_codes(rows)
 
     def blank(self, count: int) -> Batch:
         """See `SampleSource.blank`."""
         batch = blank_views(count, self.num_views, self.config.patch.size)
-        return {**batch, "body": torch.empty_like(batch["valid"])}
+        batch["body"] = torch.empty_like(batch["valid"])
+        if self.local is not None:
+            crops = blank_views(count, self.local.count, self.local.size)
+            batch |= {f"local_{name}": crops[name] for name in ("image", "valid", "map")}
+        return batch
 
     def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
         """See `SampleSource.fill`."""
         volume = volume_at(self.seed, step * self.global_batch + index, len(self.scans))
         scan = self.scans[volume]
         body = self.reader.body(scan.volume_uid)
-        for view, matrix in enumerate(self._maps(scan, body, step, index)):
+        maps = self._maps(scan, body, step, index)
+        for view, matrix in enumerate(maps):
             self.write_view(batch, (row, view), scan, body, matrix)
             batch["map"][row, view] = torch.from_numpy(matrix)
+        if self.local is not None:
+            self._fill_local(batch, row, self.local, scan, maps, step, index)
         batch["background"][row] = scan.normaliser.background
         batch["index"][row] = index
         batch["volume"][row] = volume
@@ -93,7 +105,8 @@ class PretrainSource(SampleSource):
         size = self.config.patch.size
         image, valid = (batch[key][at][0].numpy() for key in ("image", "valid"))
         sample(self.reader, scan, matrix, size, image=image, valid=valid)
-        batch["body"][at][0] = torch.from_numpy(valid & body_of_patch(body, matrix, size))
+        shown = body_of_patch(body, matrix, size)
+        np.logical_and(valid, shown, out=batch["body"][at][0].numpy())
 
     def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""
@@ -101,8 +114,32 @@ class PretrainSource(SampleSource):
             strength = self.config.intensity.strength
             done = augment_intensities(batch, step, self.seed, strength)
             batch["image"].copy_(done["image"])
+            if self.local is not None:
+                crops = {**batch, "image": batch["local_image"], "valid": batch["local_valid"]}
+                done = augment_intensities(crops, step, self.seed, strength, self.num_views)
+                batch["local_image"].copy_(done["image"])
 
-    def _maps(self, scan: ScanInfo, body: BodyMask, step: int, index: int) -> list[Any]:
+    def _fill_local(
+        self,
+        batch: Batch,
+        row: int,
+        local: LocalViewsConfig,
+        scan: ScanInfo,
+        maps: list[Affine],
+        step: int,
+        index: int,
+    ) -> None:
+        patch, spatial = self.config.patch, self.config.spatial
+        body = self.reader.body(scan.volume_uid)
+        for crop in range(local.count):
+            rng = generator(self.seed, step, index, Stream.LOCAL + 16 * crop)
+            matrix = draw_local_map(rng, scan, maps, patch, spatial, local, body)
+            image = batch["local_image"][row, crop, 0].numpy()
+            valid = batch["local_valid"][row, crop, 0].numpy()
+            sample(self.reader, scan, matrix, local.size, image=image, valid=valid)
+            batch["local_map"][row, crop] = torch.from_numpy(matrix)
+
+    def _maps(self, scan: ScanInfo, body: BodyMask, step: int, index: int) -> list[Affine]:
         patch, spatial = self.config.patch, self.config.spatial
         place = generator(self.seed, step, index, Stream.CROP)
         extent = np.asarray(patch.size) * scan.patch_spacing(patch.spacing_mm)

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     SPATIAL = 1
     INTENSITY = 2
     MASK = 3
+    LOCAL = 4
 
 
 def generator(seed: int, step: int, index: int, stream: int = 0) -> np.random.Generator:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig
 from medssl.config import Config
 from medssl.methods.config import MethodConfig
@@ -36,6 +37,7 @@ class RuntimeConfig(Config):
     threads: int | None = Field(
         None, ge=1, description="torch's CPU threads; null: its own choice."
     )
+    cache: CacheConfig = Field(CacheConfig(), description="Decoded voxels that are kept at hand.")
     checkpoint_every: int = Field(100, ge=1, description="Steps between two checkpoints.")
     log_every: int = Field(10, ge=1, description="Steps between two lines of metrics.")
 

@@ -106,6 +106,7 @@ def _pretrain(
         intensity=method.intensity,
         seed=config.seed,
         global_batch=config.batch_size,
+        cache=config.runtime.cache,
     )
     tracker = None
     if world.leads:

@@ -35,7 +35,8 @@ class Method(nn.Module, ABC):
 
         Args:
             batch: "image" (B, num_views, C, D, H, W), "valid" (B, num_views, 1, D, H, W),
-                "index" (B,) in the global batch, "patient" (B,).
+                "body" of the same shape where it is known, "index" (B,) in the global batch,
+                "patient" (B,).
             step: number of the optimiser step, from 0.
 
         Returns:

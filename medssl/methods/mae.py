@@ -2,7 +2,7 @@
 
 He et al., Masked autoencoders are scalable vision learners, 2022, for a ViT, which sees the
 visible tokens alone; for a CNN the hidden blocks of the input are painted over. Either way the
-loss looks at hidden voxels inside the scan only.
+loss looks at hidden voxels of the body only, and at those inside the scan where no body is known.
 """
 
 from __future__ import annotations
@@ -70,14 +70,18 @@ class MAE(Method):
 
         explained is the share of the hidden voxels' variance within each sample that the
         reconstruction explains (0: no better than their mean), counted the share of hidden voxels
-        that lie inside the scan.
+        that the loss looks at.
         """
-        image, valid = batch["image"][:, 0], batch["valid"][:, 0]
-        masks = draw_token_masks(self.seed, step, batch["index"].cpu(), self.grid, self.mask_ratio)
+        image = batch["image"][:, 0]
+        inside = cut_tokens(_to_predict(batch).expand_as(image), self.side)
+        bodies = None
+        if "body" in batch:
+            bodies = inside.any(dim=2).reshape(-1, *self.grid).cpu()
+        indices = batch["index"].cpu()
+        masks = draw_token_masks(self.seed, step, indices, self.grid, self.mask_ratio, bodies)
         masked = masks.to(image.device)
         predicted = self.reconstruction(self.encoder, image, masked)
         with torch.autocast(image.device.type, enabled=False):
-            inside = cut_tokens(valid.expand_as(image), self.side)
             target = cut_tokens(image.float(), self.side)
             if isinstance(self.reconstruction, TokenReconstruction):
                 target = normalised_tokens(target, inside)
@@ -92,6 +96,11 @@ class MAE(Method):
             decoder = self.reconstruction.decoder.state_dict()
             state |= {f"decoder.{key}": value for key, value in decoder.items()}
         return state
+
+
+def _to_predict(batch: Batch) -> Tensor:
+    """(B, 1, D, H, W) bool: the body where the batch says where it is, else all of the scan."""
+    return batch.get("body", batch["valid"])[:, 0]
 
 
 def cube_side(config: MAEConfig, model_config: ModelConfig, patch_size: PatchSize) -> int:
@@ -135,7 +144,7 @@ def masked_mean_square(predicted: Tensor, target: Tensor, counted: Tensor) -> Te
 
 
 def normalised_tokens(tokens: Tensor, inside: Tensor) -> Tensor:
-    """Each token less its mean, over its deviation, both over its voxels inside the scan.
+    """Each token less its mean, over its deviation, both over its voxels `inside`.
 
     He et al. 2022, section 3: normalised pixels as the target. Tokens (B, N, K).
     """

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.store.b2nd import damaged, open_array
+from medssl.store.b2nd import damaged, open_array, read_attributes
 
 Blocks = npt.NDArray[np.bool_]
 Edge = tuple[int, int, int]
@@ -66,10 +66,9 @@ def read_body(path: Path) -> BodyMask:
     Raises:
         StoreError: the file is missing or damaged.
     """
-    array, attributes = open_array(path)
-    packed = attributes.get("body")
+    packed = read_attributes(path, "body").get("body")
     if packed is None:
-        return BodyMask.whole(array.shape)
+        return BodyMask.whole(open_array(path).shape)
     try:
         return BodyMask.unpacked(packed)
     except (KeyError, TypeError, ValueError) as error:

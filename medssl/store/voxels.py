@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.store.b2nd import ChunkedArray, damaged, open_array
+from medssl.store.b2nd import ChunkedArray, damaged, open_array, read_attributes
 from medssl.volume import Array, Box
 
 if TYPE_CHECKING:
@@ -84,26 +84,19 @@ def write_voxels(
         raise
 
 
-@dataclass(frozen=True)
-class StoredVoxels:
-    """Voxels in a file, not yet read."""
-
-    array: ChunkedArray
-    rescale: Rescale
-
-
-def open_stored(path: Path) -> StoredVoxels:
-    """Type and size of stored voxels, and how they become values; takes 0.05 ms.
+def open_stored(path: Path) -> tuple[ChunkedArray, Rescale]:
+    """Stored numbers, not yet read, and how they become values.
 
     Raises:
         StoreError: the file is missing or damaged.
     """
-    array, attributes = open_array(path)
+    array = open_array(path)
+    attributes = read_attributes(path, "slope", "intercept")
     try:
-        rescale = Rescale(*(_number_or_array(attributes[n]) for n in ("slope", "intercept")))
+        slope, intercept = (_number_or_array(attributes[name]) for name in ("slope", "intercept"))
+        return array, Rescale(slope, intercept)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path) from error
-    return StoredVoxels(array, rescale)
 
 
 def read_stored(path: Path, box: Box | None = None) -> tuple[Array, Rescale]:
@@ -112,8 +105,8 @@ def read_stored(path: Path, box: Box | None = None) -> tuple[Array, Rescale]:
     Raises:
         StoreError: the file is missing or damaged.
     """
-    opened = open_stored(path)
-    return opened.array.read(box), opened.rescale
+    array, rescale = open_stored(path)
+    return array.read(box), rescale
 
 
 def read_values(path: Path, box: Box | None = None) -> npt.NDArray[np.float32]:

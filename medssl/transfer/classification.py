@@ -55,6 +55,7 @@ class Classification:
             len(classes),
             seed,
             config.batch_size,
+            config.runtime.cache,
         )
         self.network = build_classifier(
             model, 1, len(classes), config.augment.patch.size, config.task.dropout

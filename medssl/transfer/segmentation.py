@@ -60,6 +60,7 @@ class Segmentation:
             config.task.labelled_share,
             seed,
             config.batch_size,
+            config.runtime.cache,
         )
         self.network = build_segmenter(model, 1, len(classes) + 1, config.augment.patch.size)
         self.objective = SegmentationObjective(self.network)

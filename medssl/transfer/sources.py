@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre
 from medssl.augment.policies import augment_intensities
@@ -30,14 +31,20 @@ class LabelledSource(SampleSource):
     """
 
     def __init__(
-        self, store: Store, cases: pd.DataFrame, config: AugmentConfig, seed: int, global_batch: int
+        self,
+        store: Store,
+        cases: pd.DataFrame,
+        config: AugmentConfig,
+        seed: int,
+        global_batch: int,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
         if cases.empty:
             raise TrainingError("there is no labelled case to train on")
         self.cases = cases.sort_values("volume_uid", ignore_index=True)
         self.global_batch = global_batch
         self.store, self.config, self.seed = store, config, seed
-        self.reader = Reader(store)
+        self.reader = Reader(store, cache)
         self.scans = scans_of(store, self.cases)
         self._patients = pd.factorize(self.cases["patient_key"])[0]
 
@@ -92,8 +99,9 @@ class ClassificationSource(LabelledSource):
         num_classes: int,
         seed: int,
         global_batch: int,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
-        super().__init__(store, cases, config, seed, global_batch)
+        super().__init__(store, cases, config, seed, global_batch, cache)
         self._targets = self.cases["y_true"].to_numpy(np.int64)
         self._members = [np.flatnonzero(self._targets == c) for c in range(num_classes)]
 
@@ -131,8 +139,9 @@ class SegmentationSource(LabelledSource):
         labelled_share: float,
         seed: int,
         global_batch: int,
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
     ) -> None:
-        super().__init__(store, cases, config, seed, global_batch)
+        super().__init__(store, cases, config, seed, global_batch, cache)
         self._mask, self._classes, self._labelled_share = mask, classes, labelled_share
         self._places: dict[int, list[Vector]] = {}
 

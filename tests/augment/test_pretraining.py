@@ -9,9 +9,16 @@ import pytest
 import torch
 
 from medssl.augment.batch import MODALITIES, Batch
-from medssl.augment.config import AugmentConfig, IntensityConfig, PatchConfig, SpatialConfig
+from medssl.augment.config import (
+    AugmentConfig,
+    IntensityConfig,
+    LocalViewsConfig,
+    PatchConfig,
+    SpatialConfig,
+)
 from medssl.augment.loader import Loader
 from medssl.augment.pretraining import PretrainSource, patient_codes
+from medssl.augment.spatial import sample
 from medssl.errors import ConfigError
 from medssl.store import Store
 
@@ -147,3 +154,44 @@ def test_what_cannot_be_drawn_is_refused(small_store: Store, changed: dict[str, 
         source_of(small_store, **changed)
     with pytest.raises(ConfigError, match="no volume"):
         PretrainSource(small_store, small_store.manifest.iloc[:0], CONFIG)
+
+
+def test_local_crops_come_with_the_views_and_change_nothing_of_them(small_store: Store) -> None:
+    local = LocalViewsConfig(count=3, size=(8, 6, 7))
+    plain = batches(source_of(small_store))
+    with_crops = batches(source_of(small_store, local=local))
+    for one, other in zip(plain, with_crops, strict=True):
+        assert_equal(one, {k: v for k, v in other.items() if not k.startswith("local_")})
+        assert other["local_image"].shape == (4, 3, 1, 8, 6, 7)
+        assert other["local_valid"].shape == (4, 3, 1, 8, 6, 7)
+        assert other["local_map"].shape == (4, 3, 4, 4)
+    fewer = batches(source_of(small_store, local=local.model_copy(update={"count": 2})))
+    assert torch.equal(fewer[0]["local_image"], with_crops[0]["local_image"][:, :2])
+    threads = batches(source_of(small_store, local=local), workers=3)
+    for one, other in zip(with_crops, threads, strict=True):
+        assert_equal(one, other)
+    source = source_of(small_store, local=local)
+    _, whole = next(Loader(source).batches(2, 3))
+    drawn = whole["local_image"].clone()
+    source.finish(whole, 2)
+    assert_equal(whole, with_crops[0])
+    assert not torch.equal(drawn, whole["local_image"]), "crops are augmented too"
+    same = (drawn == whole["local_image"]) | whole["local_valid"]
+    assert same.all(), "outside the scan they stay background"
+
+
+def test_a_local_crop_shows_what_its_map_says(small_store: Store) -> None:
+    source = source_of(small_store, local=LocalViewsConfig(count=2, size=(8, 6, 7)))
+    for index in range(4):
+        drawn = source.sample(0, index)
+        scan = source.scans[int(drawn["volume"])]
+        for crop in range(2):
+            matrix = drawn["local_map"][crop].double().numpy()
+            again = sample(source.reader, scan, matrix, (8, 6, 7))
+            image, valid = drawn["local_image"][crop, 0].numpy(), drawn["local_valid"][crop, 0]
+            assert (again.valid == valid.numpy()).mean() > 0.99
+            np.testing.assert_allclose(
+                np.where(again.valid & valid.numpy(), again.image, 0),
+                np.where(again.valid & valid.numpy(), image, 0),
+                atol=2e-3,
+            )

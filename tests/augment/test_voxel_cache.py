@@ -32,7 +32,7 @@ def arrays(tmp_path: Path) -> list[tuple[ChunkedArray, Array]]:
     for number in range(6):
         array = np.random.default_rng(number).integers(-9, 2000, SHAPE).astype("i2")
         write_voxels(tmp_path / "store" / f"{number}.b2nd", array)
-        made.append((open_array(tmp_path / "store" / f"{number}.b2nd")[0], array))
+        made.append((open_array(tmp_path / "store" / f"{number}.b2nd"), array))
     return made
 
 

@@ -10,6 +10,7 @@ from medssl.methods.mae import MAE, cube_side, masked_mean_square, normalised_to
 from medssl.methods.reconstruction import visible_tokens
 from medssl.models.build import build_segmenter
 from medssl.models.config import SegResNetConfig, ViTConfig
+from medssl.models.tokens import cut_tokens
 from medssl.models.weights import load_encoder, save_weights
 
 VIT = ViTConfig(token_size=4, dim=48, depth=2, heads=2, decoder_filters=4)
@@ -144,6 +145,56 @@ def test_voxels_outside_the_scan_do_not_count(make_batch, model):
     assert method(batch, 0)["loss"].item() == first.item()
     batch["image"][:, 0, 0][hidden & batch["valid"][:, 0, 0]] += 1
     assert method(batch, 0)["loss"].item() != first.item() or model is VIT
+
+
+@pytest.mark.parametrize("model", [CNN, VIT])
+def test_where_the_body_is_known_the_loss_is_a_naive_loop_over_its_hidden_voxels(make_batch, model):
+    method = make(model)
+    batch = make_batch(3, 1, 16)
+    body = torch.zeros_like(batch["valid"])
+    body[0, 0, 0, 2:9, :, 3:] = True
+    body[1, 0, 0, 4:8, 4:8, 4:8] = True  # one token: nothing of it can be hidden and seen
+    batch["body"] = body
+    held = torch.stack([t.any(dim=1) for t in cut_tokens(body[:, 0].float(), method.side) > 0])
+    grid = method.grid
+    masks = draw_token_masks(3, 5, batch["index"], grid, 0.75, held.reshape(-1, *grid))
+    with torch.no_grad():
+        predicted = method.reconstruction(method.encoder, batch["image"][:, 0], masks)
+    image, total = batch["image"][:, 0, 0].double(), 0.0
+    n = 16 // method.side
+    for b in range(3):
+        squares = []
+        for token in range(n**3):
+            at = [method.side * x for x in (token // n**2, token // n % n, token % n)]
+            cube = tuple(slice(x, x + method.side) for x in at)
+            inside = body[b, 0, 0][cube].flatten()
+            target = image[b][cube].flatten()
+            if not masks[b, token] or not inside.any():
+                continue
+            if model is VIT:
+                mean, variance = target[inside].mean(), target[inside].var(correction=0)
+                target = (target - mean) / (variance + 1e-6).sqrt()
+            squares += [float(x) for x in (predicted[b, token] - target).square()[inside]]
+        total += sum(squares) / len(squares) if squares else 0.0
+    assert method(batch, 5)["loss"].item() == pytest.approx(total / 3, rel=1e-4)
+    hidden = (masks & held).sum(dim=1)
+    assert hidden.tolist() == [min(round(0.75 * int(n)), int(n) - 1) for n in held[:2].sum(1)] + [0]
+
+
+@pytest.mark.parametrize("model", [CNN, VIT])
+def test_air_does_not_count_where_the_body_is_known(make_batch, model):
+    method = make(model)
+    batch = make_batch(2, 1, 16)
+    batch["body"] = batch["valid"].clone()
+    batch["body"][:, 0, 0, :6] = False
+    held = cut_tokens(batch["body"][:, 0], method.side).any(dim=2)
+    grid = method.grid
+    masks = draw_token_masks(3, 0, batch["index"], grid, 0.75, held.reshape(-1, *grid))
+    first = method(batch, 0)["loss"]
+    unseen = voxel_mask(masks, method.side) & ~batch["body"][:, 0, 0]
+    assert unseen.any()
+    batch["image"][:, 0, 0][unseen] = float("nan")
+    assert method(batch, 0)["loss"].item() == first.item()
 
 
 def test_samples_on_two_ranks_average_to_one_rank(make_batch):

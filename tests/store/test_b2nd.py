@@ -9,12 +9,13 @@ from pathlib import Path
 
 import blosc2
 import numpy as np
+import psutil
 import pytest
 
 from medssl.errors import StoreError
 from medssl.store import b2nd
-from medssl.store.b2nd import ChunkedArray, open_array
-from medssl.store.voxels import Rescale, write_voxels
+from medssl.store.b2nd import ChunkedArray, open_array, read_attributes
+from medssl.store.voxels import Rescale, read_stored, write_voxels
 from medssl.volume import Array, Box
 
 SHAPES = [(1, 1, 1), (3, 70, 65), (130, 5, 33), (64, 64, 64), (20, 1, 97)]
@@ -35,7 +36,7 @@ def stored(
     rng = np.random.default_rng(7)
     array = rng.normal(100, 40, shape).clip(0, 255).astype(dtype)
     write_voxels(path, array, Rescale(2.0, -1024.0))
-    return open_array(path)[0], array
+    return open_array(path), array
 
 
 def cut(array: Array, box: Box) -> Array:
@@ -116,6 +117,29 @@ def test_a_file_replaced_by_a_smaller_one_gives_no_numbers(tmp_path: Path) -> No
     stored(tmp_path / "v.b2nd", (10, 10, 10))
     with pytest.raises(StoreError, match="missing or damaged"):
         opened.read(((40, 60), (40, 60), (40, 60)))
+
+
+@pytest.mark.usefixtures("either_way")
+def test_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "v.b2nd"
+    slopes = np.linspace(0.1, 0.9, 300)
+    write_voxels(path, np.zeros((300, 2, 2), "i2"), Rescale(slopes, -3.0))
+    read = read_attributes(path, "slope", "nothing", "intercept")
+    assert read == {"slope": slopes.tolist(), "intercept": -3.0}
+    with pytest.raises(StoreError, match="missing or damaged"):
+        read_attributes(tmp_path / "nowhere.b2nd", "slope")
+
+
+def test_a_process_that_goes_on_reading_does_not_grow(tmp_path: Path) -> None:
+    path = tmp_path / "v.b2nd"
+    write_voxels(path, np.zeros((4000, 2, 2), "i2"), Rescale(np.linspace(0.1, 0.9, 4000), -3.0))
+    process = psutil.Process()
+    for _ in range(100):
+        read_stored(path)
+    before = process.memory_info().rss
+    for _ in range(1000):  # of 36 kB of slopes each
+        read_stored(path)
+    assert process.memory_info().rss - before < 8_000_000
 
 
 def test_something_else_than_three_axes_is_refused(tmp_path: Path) -> None:

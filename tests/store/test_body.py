@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medssl.errors import StoreError
 from medssl.store.body import BodyMask, read_body
-from medssl.store.voxels import Rescale, open_voxels, read_stored, write_voxels
+from medssl.store.voxels import Rescale, read_stored, write_voxels
 
 
 @given(st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 9))
@@ -54,6 +54,5 @@ def test_a_missing_or_damaged_mask_is_told(tmp_path: Path) -> None:
     array = blosc2.open(str(tmp_path / "v.b2nd"), mode="a")
     array.schunk.vlmeta["body"] = {"edge": [1, 1, 1], "blocks": [9, 9, 9], "bits": b"\1"}
     del array
-    assert open_voxels(tmp_path / "v.b2nd").shape == (5, 6, 7)
     with pytest.raises(StoreError, match="damaged"):
         read_body(tmp_path / "v.b2nd")

@@ -60,7 +60,7 @@ class CutOut:
             cut |= x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]
         chosen = torch.tensor([d["to_background"] for d in drawn], device=image.device)
         fill = torch.where(chosen, views.background, _MIDDLE).to(image.dtype)
-        return torch.where(cut[:, None], fill.view(-1, 1, 1, 1, 1), image)
+        return torch.where(cut[:, None], fill.view(-1, 1, 1, 1, 1), image, out=image)
 
 
 def box_bounds(size: Sequence[int], drawn: Parameters) -> npt.NDArray[np.int64]:

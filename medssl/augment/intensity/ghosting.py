@@ -57,7 +57,7 @@ class Ghosting:
             floor = views.floor[rows]
             spectrum = torch.fft.fft(image[rows] - floor, dim=dim)
             torch.view_as_real(spectrum).mul_(factor[..., None])
-            image[rows] = magnitude(torch.fft.ifft(spectrum, dim=dim)) + floor
+            image[rows] = magnitude(torch.fft.ifft(spectrum, dim=dim)).add_(floor)
         return image
 
     def weights(self, size: int, drawn: Parameters) -> npt.NDArray[np.float64]:

@@ -21,11 +21,24 @@ def line_numbers(size: int) -> npt.NDArray[np.float64]:
     return np.mod(np.arange(size, dtype=np.float64) + half, size) - half
 
 
+def multiply(spectrum: Tensor, factor: Tensor) -> None:
+    """Complex product in place; `factor` broadcasts.
+
+    On a CPU numpy does it, in the calling thread alone. torch splits the work among its threads,
+    and rounds a complex product another way where a thread's share does not fill a vector.
+    """
+    if spectrum.device.type == "cpu":
+        values = spectrum.numpy()
+        values *= factor.numpy()
+    else:
+        spectrum *= factor
+
+
 def magnitude(image: Tensor) -> Tensor:
     """Absolute value of a complex image.
 
-    Products, a sum and a root, which are the same bits wherever a voxel lies in memory;
-    `Tensor.abs` is not, and is slower.
+    Products, a sum and a root round alike wherever a voxel lies in memory; `Tensor.abs` does not,
+    and is slower.
     """
     parts = torch.view_as_real(image).square()
     return (parts[..., 0] + parts[..., 1]).sqrt_()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from medssl.augment.intensity.base import Parameters, Views
-from medssl.augment.intensity.k_space import at_a_time, line_numbers, magnitude
+from medssl.augment.intensity.k_space import at_a_time, line_numbers, magnitude, multiply
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Motion:
         for rows in at_a_time(keys, image.device):
             floor = views.floor[rows]
             seen = acquired(image[rows] - floor, [drawn[row] for row in rows])
-            image[rows] = magnitude(seen) + floor
+            image[rows] = magnitude(seen).add_(floor)
         return image
 
 
@@ -87,7 +87,8 @@ def acquired(signal: Tensor, drawn: Sequence[Parameters]) -> Tensor:
             ramp = ramp.swapaxes(1, 2)
         shape = [len(drawn), 1, 1, 1, 1]
         shape[dim], shape[other + 2] = size[axis], size[other]
-        spectrum *= torch.from_numpy(ramp.astype(np.complex64)).to(signal.device).reshape(shape)
+        factor = torch.from_numpy(ramp.astype(np.complex64)).to(signal.device)
+        multiply(spectrum, factor.reshape(shape))
     image: Tensor = torch.fft.ifftn(spectrum, dim=[2, 3, 4])
     return image
 
