@@ -12,6 +12,9 @@ Axis = Literal[0, 1, 2]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
+LARGEST_SHARE = 0.4
+"""Of the distance of an elastic deformation's control points; from 1 / 2.479 on it may fold."""
+
 
 class PatchConfig(Config):
     """The grid that the network sees. Its axes run to the right, to the front and to the top."""
@@ -27,7 +30,7 @@ class PatchConfig(Config):
 
 
 class SpatialConfig(Config):
-    """How a patch is turned, enlarged and mirrored. All of it is one interpolation."""
+    """How a patch is turned, sheared, enlarged, mirrored, bent. All of it is one interpolation."""
 
     rotate_deg: float = Field(
         15.0, ge=0, le=180, description="Largest angle about each axis, either way, in degrees."
@@ -45,6 +48,21 @@ class SpatialConfig(Config):
         "where a mirrored anatomy means the same for the task.",
     )
     flip_probability: float = Field(0.5, ge=0, le=1, description="Chance for each of these axes.")
+    shear_deg: float = Field(
+        0.0, ge=0, le=45, description="Largest shear of each pair of axes, either way, in degrees."
+    )
+    shear_probability: float = Field(0.3, ge=0, le=1, description="Share of patches sheared.")
+    elastic_probability: float = Field(
+        0.0, ge=0, le=1, description="Share of patches deformed smoothly."
+    )
+    elastic_spacing_mm: tuple[PositiveFloat, PositiveFloat] = Field(
+        (20.0, 40.0), description="Range of the distance of the points that are moved."
+    )
+    elastic_displacement_mm: PositiveFloat = Field(
+        5.0,
+        description="The most that they move along each axis; below 0.4 of their least distance, "
+        "under which nothing folds.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> SpatialConfig:
@@ -52,6 +70,17 @@ class SpatialConfig(Config):
             raise ValueError(f"scale: the range {self.scale} ends before it starts")
         if len(set(self.flip)) != len(self.flip):
             raise ValueError(f"flip: an axis stands twice in {self.flip}")
+        nearest, furthest = self.elastic_spacing_mm
+        if nearest > furthest:
+            raise ValueError(
+                f"elastic_spacing_mm: the range {self.elastic_spacing_mm} ends before it starts"
+            )
+        if self.elastic_displacement_mm >= LARGEST_SHARE * nearest:
+            raise ValueError(
+                f"elastic_displacement_mm: {self.elastic_displacement_mm:g} mm could fold the "
+                f"patch; below {LARGEST_SHARE * nearest:g} mm nothing does, or set "
+                "elastic_spacing_mm wider"
+            )
         return self
 
 
