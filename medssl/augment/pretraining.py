@@ -93,15 +93,10 @@ class PretrainSource(SampleSource):
         volume = volume_at(self.seed, step * self.global_batch + index, len(self.scans))
         scan = self.scans[volume]
         body = self.reader.body(scan.volume_uid)
-        size = self.config.patch.size
         maps = self._maps(scan, body, step, index)
         for view, matrix in enumerate(maps):
-            image = batch["image"][row, view, 0].numpy()
-            valid = batch["valid"][row, view, 0].numpy()
             bent = self._deformation(batch, row, view, scan, step, index)
-            sample(self.reader, scan, matrix, size, None, image, valid, bent)
-            shown = body_of_patch(body, matrix, size, moved_by(matrix, bent))
-            np.logical_and(valid, shown, out=batch["body"][row, view, 0].numpy())
+            self.write_view(batch, (row, view), scan, body, matrix, bent)
             batch["map"][row, view] = torch.from_numpy(matrix)
         if self.local is not None:
             self._fill_local(batch, row, self.local, scan, maps, step, index)
@@ -111,6 +106,22 @@ class PretrainSource(SampleSource):
         batch["patient"][row] = self.patients[volume]
         batch["modality"][row] = MODALITIES.index(scan.modality)
         batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
+
+    def write_view(
+        self,
+        batch: Batch,
+        at: tuple[int, int],
+        scan: ScanInfo,
+        body: BodyMask,
+        matrix: Affine,
+        deformation: Displacement | None,
+    ) -> None:
+        """Write the patch under this map, bent, into row and view `at` of a batch."""
+        size = self.config.patch.size
+        image, valid = (batch[key][at][0].numpy() for key in ("image", "valid"))
+        sample(self.reader, scan, matrix, size, None, image, valid, deformation)
+        shown = body_of_patch(body, matrix, size, moved_by(matrix, deformation))
+        np.logical_and(valid, shown, out=batch["body"][at][0].numpy())
 
     def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""
