@@ -21,7 +21,7 @@ from medssl.volume import Affine, Array
 Vector = npt.NDArray[np.float64]
 Displacement = npt.NDArray[np.float32]
 _ON_A_VOXEL = 1e-3
-_ON_THE_EDGE = 1e-4
+ON_THE_EDGE = 1e-4
 _TYPES = {"int16": 0, "uint16": 1, "float32": 2}
 _MOST_VOXELS = 1 << 31
 
@@ -75,10 +75,15 @@ class Bounds:
         """A block that is the scan."""
         return cls(np.full(3, -0.5), np.asarray(shape) - 0.5)
 
+    def under(self, matrix: Affine) -> Bounds:
+        """In the coordinates that a map which does not turn leads to."""
+        ends = matrix[:3, :3] @ np.stack([self.low, self.high], 1) + matrix[:3, 3:]
+        return Bounds(ends.min(axis=1), ends.max(axis=1))
+
     @property
     def widened(self) -> Bounds:
         """Room for what rounding does to a coordinate on the face."""
-        return Bounds(self.low - _ON_THE_EDGE, self.high + _ON_THE_EDGE)
+        return Bounds(self.low - ON_THE_EDGE, self.high + ON_THE_EDGE)
 
 
 def snapped(matrix: Affine, size: Size) -> Affine:
