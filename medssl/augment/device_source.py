@@ -10,13 +10,14 @@ from dataclasses import astuple, replace
 import numpy as np
 import torch
 
+from medssl.augment.array_sampling import Size
 from medssl.augment.batch import Batch
 from medssl.augment.body import body_of_patch
 from medssl.augment.device_sampling import nearest_in_blocks, sample_blocks
-from medssl.augment.interpolate import Bounds, Finish
+from medssl.augment.interpolate import Bounds, Displacement, Finish
 from medssl.augment.pretraining import PretrainSource
 from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import Cut, cut_out, within
+from medssl.augment.spatial import Cut, cut_out, moved_by, within
 from medssl.store.body import BodyMask
 from medssl.volume import Affine, Array
 
@@ -35,6 +36,8 @@ class DevicePretrainSource(PretrainSource):
     cut_finish    (B, V, 8) float64, the fields of `interpolate.Finish`
     block b v     (d, h, w) 8 or 16 bits, or float32; for each row and view one of its own size
     measured b v  (d, h, w) bool, False on padding; only of boxes that hold some
+    moved b v, stored moved b v  (3, D, H, W), how far the voxels of a bent view move, in voxels of
+                  the block and of the scan
     """
 
     def blank(self, count: int) -> Batch:
@@ -46,18 +49,29 @@ class DevicePretrainSource(PretrainSource):
         return batch
 
     def write_view(
-        self, batch: Batch, at: tuple[int, int], scan: ScanInfo, body: BodyMask, matrix: Affine
+        self,
+        batch: Batch,
+        at: tuple[int, int],
+        scan: ScanInfo,
+        body: BodyMask,
+        matrix: Affine,
+        deformation: Displacement | None,
     ) -> None:
         """Write what the patch under this map is made of."""
         size = self.config.patch.size
-        cut = cut_out(self.reader, scan, matrix, size) or _nothing_of(scan)
+        cut = cut_out(self.reader, scan, matrix, size, deformation) or _nothing_of(scan)
         block, finish = _without_uint16(cut.block, cut.finish)
         pinned = batch["cut_map"].is_pinned()
         batch[_key("block", at)] = _copied(block, pinned)
         measured = _measured(cut)
         if measured is not None:
             batch[_key("measured", at)] = _copied(measured, pinned)
-        batch["body"][at][0] = torch.from_numpy(body_of_patch(body, matrix, size))
+        stored_moved = moved_by(matrix, deformation)
+        for name, moved in (("moved", cut.moved), ("stored moved", stored_moved)):
+            if moved is not None:
+                batch[_key(name, at)] = _copied(moved, pinned)
+        shown = body_of_patch(body, matrix, size, stored_moved)
+        batch["body"][at][0] = torch.from_numpy(shown)
         batch["cut_map"][at] = torch.from_numpy(cut.matrix)
         batch["measured_map"][at] = torch.from_numpy(within(matrix, cut.box))
         batch["cut_bounds"][at] = torch.from_numpy(np.stack([cut.bounds.low, cut.bounds.high]))
@@ -86,15 +100,34 @@ class DevicePretrainSource(PretrainSource):
             numbers["cut_bounds"],
             numbers["cut_finish"].float(),
             size,
+            _moved("moved", batch, places, size),
         )
+        stored_moved = _moved("stored moved", batch, places, size)
         padded = [n for n, at in enumerate(places) if _key("measured", at) in batch]
         if padded:
             measured = [batch.pop(_key("measured", places[n])) for n in padded]
-            valid[padded] &= nearest_in_blocks(measured, numbers["measured_map"][padded], size)
+            valid[padded] &= nearest_in_blocks(
+                measured,
+                numbers["measured_map"][padded],
+                size,
+                None if stored_moved is None else stored_moved[padded],
+            )
             background = numbers["cut_finish"][:, 7].float().view(-1, 1, 1, 1, 1)
             image = torch.where(valid, image, background)
         batch["image"], batch["valid"] = image.view(shape), valid.view(shape)
         batch["body"] &= batch["valid"]
+
+
+def _moved(
+    name: str, batch: Batch, places: list[tuple[int, int]], size: Size
+) -> torch.Tensor | None:
+    """(N, 3, size) taken out of a batch; None where no patch is bent."""
+    taken = [batch.pop(_key(name, at), None) for at in places]
+    bent = [moved for moved in taken if moved is not None]
+    if not bent:
+        return None
+    still = torch.zeros((3, *size), device=bent[0].device)
+    return torch.stack([still if moved is None else moved for moved in taken])
 
 
 def _key(name: str, at: tuple[int, int]) -> str:

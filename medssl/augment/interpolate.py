@@ -75,6 +75,11 @@ class Bounds:
         """A block that is the scan."""
         return cls(np.full(3, -0.5), np.asarray(shape) - 0.5)
 
+    def under(self, matrix: Affine) -> Bounds:
+        """In the coordinates that a map which does not turn leads to."""
+        ends = matrix[:3, :3] @ np.stack([self.low, self.high], 1) + matrix[:3, 3:]
+        return Bounds(ends.min(axis=1), ends.max(axis=1))
+
     @property
     def widened(self) -> Bounds:
         """Room for what rounding does to a coordinate on the face."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,22 @@ class Pose:
     scale: float = 1.0
     flip: tuple[bool, bool, bool] = (False, False, False)
     shear: Vector = field(default_factory=lambda: np.eye(3))
+
+    def parameters(self) -> dict[str, Any]:
+        """What there is of it, in plain numbers: `turn_deg`, `scale`, `flip`; empty for none.
+
+        `turn_deg` is (3,), degrees about the scan's axes to the right, the front and the top, one
+        turn after the other, the second within -90 ... 90: see `rotation_about`. `flip` counts the
+        mirrored axes.
+        """
+        found: dict[str, Any] = {}
+        if not np.array_equal(self.rotation, np.eye(3)):
+            found["turn_deg"] = np.rad2deg(angles_of(self.rotation))
+        if self.scale != 1.0:
+            found["scale"] = self.scale
+        if any(self.flip):
+            found["flip"] = tuple(axis for axis in range(3) if self.flip[axis])
+        return found
 
 
 def draw_pose(rng: np.random.Generator, config: SpatialConfig, spacing_mm: Vector) -> Pose:
@@ -91,6 +108,18 @@ def rotation_about(angles: Vector) -> Vector:
         turn[a, b] = -turn[b, a]
         result = turn @ result
     return result
+
+
+def angles_of(rotation: Vector) -> Vector:
+    """(3,) radians that `rotation_about` makes this rotation of; the second in -pi/2 ... pi/2."""
+    r = rotation
+    return np.array(
+        [
+            np.arctan2(r[2, 1], r[2, 2]),
+            np.arctan2(-r[2, 0], np.hypot(r[2, 1], r[2, 2])),
+            np.arctan2(r[1, 0], r[0, 0]),
+        ]
+    )
 
 
 def compose_map(

@@ -18,8 +18,10 @@ from medssl.augment.batch import MODALITIES, Batch
 from medssl.augment.intensity.base import Parameters, Transform, Views
 from medssl.augment.intensity.bias_field import BiasField
 from medssl.augment.intensity.blur import Blur
+from medssl.augment.intensity.bounds import held_to_range
 from medssl.augment.intensity.brightness import Brightness
 from medssl.augment.intensity.calibration import HounsfieldCalibration
+from medssl.augment.intensity.compiled import copy_of
 from medssl.augment.intensity.count_noise import CountNoise
 from medssl.augment.intensity.cut_out import CutOut
 from medssl.augment.intensity.gamma import Gamma
@@ -118,7 +120,7 @@ def apply_steps(image: Tensor, steps: Steps, background: float, noise_seed: int)
     """One view (C, D, H, W) after the steps given, a new tensor; nothing is clipped."""
     noise = torch.Generator(device=image.device).manual_seed(noise_seed)
     floor = torch.tensor([background], device=image.device)
-    changed = image[None].clone()
+    changed = copy_of(image[None])
     for transform, parameters in steps:
         changed = transform.apply(Views(changed, floor, [noise]), [parameters])
     return changed[0]
@@ -137,7 +139,7 @@ def augment_intensities(
         first_view: number of the first view in "image" among all views of its volume.
     """
     num_views = batch["image"].shape[1]
-    image = batch["image"].flatten(0, 1).clone(memory_format=torch.contiguous_format)
+    image = copy_of(batch["image"].flatten(0, 1))
     valid = batch["valid"].flatten(0, 1)
     background = batch["background"].repeat_interleave(num_views)
     index = batch["index"].tolist()
@@ -183,15 +185,16 @@ def _run(
             rows = _rows(chosen)
             part = Views(image[rows], background[rows], [view.noise for view in chosen])
             drawn = [one for view in chosen if (one := view.steps[number]) is not None]
-            changed = transform.apply(part, drawn)
-            if changed.data_ptr() != part.image.data_ptr() or isinstance(rows, list):
-                image[rows] = changed
+            _put(image, rows, transform.apply(part, drawn), part.image)
     rows = _rows(views)
-    floor = background[rows].view(-1, 1, 1, 1, 1)
-    bounded = torch.clamp(image[rows], floor)
-    if policy.highest is not None:
-        bounded.clamp_max_(policy.highest)
-    image[rows] = torch.where(valid[rows], bounded, floor)
+    inside = image[rows]
+    held = held_to_range(inside, valid[rows], background[rows], policy.highest)
+    _put(image, rows, held, inside)
+
+
+def _put(image: Tensor, rows: slice | list[int], changed: Tensor, part: Tensor) -> None:
+    if isinstance(rows, list) or changed.data_ptr() != part.data_ptr():
+        image[rows] = changed
 
 
 def _rows(views: Sequence[_Drawn]) -> slice | list[int]:

@@ -6,17 +6,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.batch import CONTROL, MODALITIES, Batch, SampleSource, blank_views
 from medssl.augment.body import body_of_patch
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig, LocalViewsConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
+from medssl.augment.elastic import MOST_CELLS, control_points, dense_displacement
+from medssl.augment.interpolate import Displacement
 from medssl.augment.local_views import draw_local_map
+from medssl.augment.placement import draw_deformation
 from medssl.augment.policies import augment_intensities
 from medssl.augment.reader import Reader
 from medssl.augment.rng import Stream, generator, volume_at
 from medssl.augment.scan_info import ScanInfo, Scans
-from medssl.augment.spatial import draw_map, sample
+from medssl.augment.spatial import draw_map, moved_by, sample
 from medssl.errors import ConfigError
 from medssl.store import Store
 from medssl.store.body import BodyMask
@@ -75,6 +78,11 @@ class PretrainSource(SampleSource):
         """See `SampleSource.blank`."""
         batch = blank_views(count, self.num_views, self.config.patch.size)
         batch["body"] = torch.empty_like(batch["valid"])
+        if self.config.spatial.elastic_probability:
+            views = (count, self.num_views, 3)
+            batch["control"] = torch.empty((*views, *[MOST_CELLS + 3] * 3), dtype=torch.float32)
+            for name in CONTROL[1:]:
+                batch[name] = torch.empty(views, dtype=torch.float64)
         if self.local is not None:
             crops = blank_views(count, self.local.count, self.local.size)
             batch |= {f"local_{name}": crops[name] for name in ("image", "valid", "map")}
@@ -87,7 +95,8 @@ class PretrainSource(SampleSource):
         body = self.reader.body(scan.volume_uid)
         maps = self._maps(scan, body, step, index)
         for view, matrix in enumerate(maps):
-            self.write_view(batch, (row, view), scan, body, matrix)
+            bent = self._deformation(batch, row, view, scan, step, index)
+            self.write_view(batch, (row, view), scan, body, matrix, bent)
             batch["map"][row, view] = torch.from_numpy(matrix)
         if self.local is not None:
             self._fill_local(batch, row, self.local, scan, maps, step, index)
@@ -99,13 +108,19 @@ class PretrainSource(SampleSource):
         batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
 
     def write_view(
-        self, batch: Batch, at: tuple[int, int], scan: ScanInfo, body: BodyMask, matrix: Affine
+        self,
+        batch: Batch,
+        at: tuple[int, int],
+        scan: ScanInfo,
+        body: BodyMask,
+        matrix: Affine,
+        deformation: Displacement | None,
     ) -> None:
-        """Write the patch under this map into row and view `at` of a batch."""
+        """Write the patch under this map, bent, into row and view `at` of a batch."""
         size = self.config.patch.size
         image, valid = (batch[key][at][0].numpy() for key in ("image", "valid"))
-        sample(self.reader, scan, matrix, size, image=image, valid=valid)
-        shown = body_of_patch(body, matrix, size)
+        sample(self.reader, scan, matrix, size, None, image, valid, deformation)
+        shown = body_of_patch(body, matrix, size, moved_by(matrix, deformation))
         np.logical_and(valid, shown, out=batch["body"][at][0].numpy())
 
     def finish(self, batch: Batch, step: int) -> None:
@@ -118,6 +133,25 @@ class PretrainSource(SampleSource):
                 crops = {**batch, "image": batch["local_image"], "valid": batch["local_valid"]}
                 done = augment_intensities(crops, step, self.seed, strength, self.num_views)
                 batch["local_image"].copy_(done["image"])
+
+    def _deformation(
+        self, batch: Batch, row: int, view: int, scan: ScanInfo, step: int, index: int
+    ) -> Displacement | None:
+        """How far each voxel of a view moves; its control points are written into the batch."""
+        patch, spatial = self.config.patch, self.config.spatial
+        if not spatial.elastic_probability:
+            return None
+        rng = generator(self.seed, step, index, Stream.ELASTIC + 16 * view)
+        spacing = scan.patch_spacing(patch.spacing_mm)
+        lattice = draw_deformation(rng, spatial, patch.size, spacing)
+        if lattice is None:
+            batch["control"][row, view] = 0.0
+            batch["control_cells"][row, view] = 1.0
+            batch["control_per_voxel"][row, view] = 1 / torch.tensor(patch.size)
+            return None
+        for name, value in zip(CONTROL, control_points(lattice, spacing), strict=True):
+            batch[name][row, view] = torch.from_numpy(value)
+        return dense_displacement(lattice, patch.size, spacing)
 
     def _fill_local(
         self,

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     INTENSITY = 2
     MASK = 3
     LOCAL = 4
+    ELASTIC = 5
 
 
 def generator(seed: int, step: int, index: int, stream: int = 0) -> np.random.Generator:

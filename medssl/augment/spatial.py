@@ -12,13 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.augment.array_sampling import Size
+from medssl.augment.array_sampling import Size, source_axes
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig, SpatialConfig
 from medssl.augment.crops import draw_centre
-from medssl.augment.interpolate import Bounds, Finish, corners, interpolate, sample_block
+from medssl.augment.interpolate import (
+    Bounds,
+    Displacement,
+    Finish,
+    corners,
+    interpolate,
+    sample_block,
+)
 from medssl.augment.placement import Pose, compose_map, draw_pose
-from medssl.augment.prefilter import Window, Windows, prefilter, windows
+from medssl.augment.prefilter import Window, Windows, prefilter, sample_straight, windows
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store import Store
@@ -62,6 +69,7 @@ class Cut:
         bounds: the scan in the block's coordinates.
         finish: what makes normalised values of the block's.
         padding: lowest and highest stored number that is no measurement.
+        moved: (3, size) voxels of the block, added to the coordinates; of a bent patch alone.
     """
 
     box: Box
@@ -71,6 +79,7 @@ class Cut:
     bounds: Bounds
     finish: Finish
     padding: tuple[float, float] | None
+    moved: Displacement | None = None
 
 
 def sample_volume(
@@ -133,60 +142,97 @@ def sample(
     mask_name: str | None = None,
     image: npt.NDArray[np.float32] | None = None,
     valid: npt.NDArray[np.bool_] | None = None,
+    deformation: Displacement | None = None,
 ) -> Patch:
     """The patch that `matrix` (from `draw_map` or `compose_map`) cuts out of a scan.
 
     Args:
         image, valid: (size) contiguous arrays to write into; new ones by default.
+        deformation: (3, size) u(p): voxel p comes from `matrix @ (p + u(p))`.
     """
     image = np.empty(size, dtype=np.float32) if image is None else image
     valid = np.empty(size, dtype=np.bool_) if valid is None else valid
     mask = None if mask_name is None else np.zeros(size, dtype=np.int64)
-    cut = cut_out(reader, scan, matrix, size)
+    cut = cut_out(reader, scan, matrix, size, deformation)
     if cut is None:
         image.fill(scan.normaliser.background)
         valid.fill(False)
         return Patch(image, valid, mask, matrix, scan.affine @ matrix)
-    sample_block(cut.block, cut.matrix, size, cut.finish, cut.bounds, image, valid)
+    sample_block(cut.block, cut.matrix, size, cut.finish, cut.bounds, image, valid, cut.moved)
+    to_stored = within(matrix, cut.box)
+    moved = moved_by(matrix, deformation)
     if cut.padding is not None:
-        nearest = interpolate(cut.stored, within(matrix, cut.box), size, order=0)
+        nearest = interpolate(cut.stored, to_stored, size, order=0, moved=moved)
         valid &= (nearest < cut.padding[0]) | (nearest > cut.padding[1])
         image[~valid] = cut.finish.background
     if mask is not None and mask_name is not None:
         labels = reader.read_mask(scan.volume_uid, cut.box, mask_name)
-        nearest = interpolate(labels, within(matrix, cut.box), size, order=0)
+        nearest = interpolate(labels, to_stored, size, order=0, moved=moved)
         np.copyto(mask, nearest, casting="unsafe")
         mask[~valid] = 0
     return Patch(image, valid, mask, matrix, scan.affine @ matrix)
 
 
-def cut_out(reader: Reader, scan: ScanInfo, matrix: Affine, size: Size) -> Cut | None:
+def cut_out(
+    reader: Reader,
+    scan: ScanInfo,
+    matrix: Affine,
+    size: Size,
+    deformation: Displacement | None = None,
+) -> Cut | None:
     """Read what a patch under this map is interpolated from; None where it misses the scan."""
-    axes = windows(matrix)
-    box = box_needed(matrix, size, scan.shape, axes)
+    axes = windows(matrix, moved=deformation is not None)
+    box = box_needed(matrix, size, scan.shape, axes, deformation)
     if box is None:
         return None
     stored, rescale = reader.read(scan.volume_uid, box)
     values = stored
     if rescale.by_slice or stored.dtype.itemsize > 2:
         values, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
+    to_block, bounds = within(matrix, box, axes), bounds_within(scan.shape, box, axes)
+    if axes == FINE:
+        block = values
+    elif deformation is not None or source_axes(matrix) is None:
+        block = prefilter(values, axes)
+    else:  # the patch itself, of which only the values are left to finish
+        block = sample_straight(values, to_block, size, axes)
+        bounds = bounds.under(np.asarray(np.linalg.inv(to_block), dtype=np.float64))
+        to_block = np.eye(4)
     return Cut(
         box,
         stored,
-        values if axes == FINE else prefilter(values, axes),
-        within(matrix, box, axes),
-        bounds_within(scan.shape, box, axes),
+        block,
+        to_block,
+        bounds,
         scan.normaliser.finish(float(rescale.slope), float(rescale.intercept)),
         reader.padding(scan.volume_uid),
+        moved_by(to_block, deformation),
     )
 
 
-def box_needed(matrix: Affine, size: Size, shape: Size, axes: Windows) -> Box | None:
+def moved_by(matrix: Affine, deformation: Displacement | None) -> Displacement | None:
+    """(3, size) Displacements in the patch's voxels as such in those that `matrix` leads to."""
+    if deformation is None:
+        return None
+    linear = matrix[:3, :3].astype(np.float32)
+    return np.asarray(np.tensordot(linear, deformation, axes=1))
+
+
+def box_needed(
+    matrix: Affine,
+    size: Size,
+    shape: Size,
+    axes: Windows,
+    deformation: Displacement | None = None,
+) -> Box | None:
     """The stored voxels that a patch and the windows before it reach; None where there are none.
 
     It begins at a whole number of kept averages, so that these are the same whatever the box is.
     """
     low, high = corners(matrix, size)
+    if deformation is not None:
+        reach = np.abs(matrix[:3, :3]) @ np.abs(deformation).max(axis=(1, 2, 3))
+        low, high = low - reach, high + reach
     if (high < -0.5).any() or (low > np.asarray(shape) - 0.5).any():
         return None
     ends = []
@@ -200,9 +246,7 @@ def box_needed(matrix: Affine, size: Size, shape: Size, axes: Windows) -> Box | 
 
 def bounds_within(shape: Size, box: Box, axes: Windows = FINE) -> Bounds:
     """The whole scan in the coordinates of what the windows keep of a box."""
-    to_box = within(np.eye(4), box, axes)[:3]
-    scan = Bounds.of(shape)
-    return Bounds(to_box[:, :3] @ scan.low + to_box[:, 3], to_box[:, :3] @ scan.high + to_box[:, 3])
+    return Bounds.of(shape).under(within(np.eye(4), box, axes))
 
 
 def within(matrix: Affine, box: Box, axes: Windows = FINE) -> Affine:

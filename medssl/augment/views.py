@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.augment.array_sampling import Size
-from medssl.augment.batch import Batch
+from medssl.augment.batch import CONTROL, Batch
 
 Deformation = Callable[[Tensor], Tensor]
 """Displacements (B, N, 3) in voxels of a view at its points (B, N, 3)."""
 
-_ROUNDS = 32
+_ROUNDS = 5
+_DIFFERENCE = 1e-4  # of a voxel
 
 
 def view_map(batch: Batch, of: int, to: int) -> Tensor:
@@ -41,39 +41,77 @@ def carry(
     Args:
         points: (B, N, 3), indices of voxels, whole or not.
         between: (B, 4, 4), see `map_between`.
-        of, to: how the two views were deformed. That of `to` is inverted by the fixed-point
-            iteration j <- x - d(j), which converges where neighbouring voxels are displaced by
-            less than a voxel's difference; by a factor of the deformation's steepest slope a round
-            (0.7 leaves 1e-6 of the displacement).
+        of, to: how the two views were deformed; neither may fold.
     """
     points = points.double()
     if of is not None:
         points = points + of(points)
     straight = points @ between[:, :3, :3].mT + between[:, None, :3, 3]
-    carried = straight
-    for _ in range(_ROUNDS if to is not None else 0):
-        assert to is not None
-        carried = straight - to(carried)
-    return carried
+    return straight if to is None else before(to, straight)
 
 
-def by_lattice(control: Tensor, size: Size) -> Deformation:
-    """The deformation that a lattice of displacements gives: trilinear between its nodes.
+def before(deformation: Deformation, at: Tensor) -> Tensor:
+    """(B, N, 3) float64: the points p for which p + d(p) is `at` (B, N, 3).
+
+    By Newton's method, its derivatives by differences; always in as many rounds, so that a GPU is
+    never waited for.
+    """
+    found = at - deformation(at)
+    steps = _DIFFERENCE * torch.cat([torch.zeros_like(at[0, :1]), torch.eye(3).to(at)])
+    for _ in range(_ROUNDS):
+        around = (found[:, :, None] + steps).flatten(1, 2)
+        moved = (around + deformation(around)).reshape(*at.shape[:2], 4, 3)
+        here = moved[:, :, 0]
+        slopes = (moved[:, :, 1:] - here[:, :, None]).mT / _DIFFERENCE
+        found = found + torch.linalg.solve(slopes, at - here)
+    return found
+
+
+def bent(batch: Batch, view: int) -> Deformation | None:
+    """How a view of each sample was deformed; None where none of the batch's is."""
+    if "control" not in batch:
+        return None
+    control, cells, per_voxel = (batch[name][:, view] for name in CONTROL)
+    return by_spline(control, cells, per_voxel)
+
+
+def by_spline(control: Tensor, cells: Tensor, cells_per_voxel: Tensor) -> Deformation:
+    """The deformation that lattices of control points give, by uniform cubic B-splines.
+
+    That of `medssl.augment.elastic`: along each axis the second control point lies on the view's
+    first outer face and one more than `cells` points follow it. Beyond the faces a point moves as
+    the nearest one on them.
 
     Args:
-        control: (B, 3, d, h, w), displacements in voxels along the view's axes. The outermost
-            nodes lie on the outermost voxels; points beyond them move as they do.
-        size: of the view, in voxels.
+        control: (B, 3, d, h, w), displacements in voxels along the view's axes; lattices of fewer
+            points than the largest are followed by anything.
+        cells: (B, 3), between the control points on the view's two faces.
+        cells_per_voxel: (B, 3).
     """
-    last = torch.tensor(size, dtype=torch.float64, device=control.device) - 1
-    nodes = control.double()
+    nodes, last = control.double(), cells.double()[:, None]
+    scale = cells_per_voxel.double()[:, None]
 
     def displace(points: Tensor) -> Tensor:
-        grid = points.flip(-1) / last.flip(0).clamp_min(1) * 2 - 1
-        found = F.grid_sample(
-            nodes, grid[:, :, None, None], padding_mode="border", align_corners=True
+        place = ((points + 0.5) * scale).clamp_min(0.0).minimum(last)
+        first = place.floor().minimum(last - 1)
+        t = place - first
+        weights = torch.stack(
+            [
+                (1 - t) ** 3,
+                3 * t**3 - 6 * t**2 + 4,
+                -3 * t**3 + 3 * t**2 + 3 * t + 1,
+                t**3,
+            ],
+            dim=-1,
         )
-        return found[..., 0, 0].mT
+        at = first[..., None].long() + torch.arange(4, device=points.device)
+        i, j, k = (
+            torch.zeros(*points.shape[:2], n, dtype=torch.float64, device=points.device).scatter(
+                2, at[:, :, axis], weights[:, :, axis] / 6
+            )
+            for axis, n in enumerate(nodes.shape[2:])
+        )
+        return torch.einsum("bcdhw,bnd,bnh,bnw->bnc", nodes, i, j, k)
 
     return displace
 

@@ -19,6 +19,7 @@ from medssl.cli.label_efficiency import app as label_efficiency
 from medssl.cli.pretrain import pretrain
 from medssl.cli.quickstart import quickstart
 from medssl.cli.sample import sample
+from medssl.cli.show import show
 from medssl.cli.withdraw import withdraw
 from medssl.errors import MedsslError
 
@@ -36,6 +37,7 @@ app.command("sample")(sample)
 app.command("keygen")(keygen)
 app.command("ingest")(ingest)
 app.command("withdraw")(withdraw)
+app.command("show")(show)
 app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
 app.add_typer(label_efficiency, name="label-efficiency")

@@ -10,6 +10,8 @@ from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre
+from medssl.augment.elastic import dense_displacement
+from medssl.augment.placement import draw_deformation
 from medssl.augment.policies import augment_intensities
 from medssl.augment.reader import Reader
 from medssl.augment.rng import generator, volume_at
@@ -73,7 +75,10 @@ class LabelledSource(SampleSource):
         scan = self.scans[number]
         matrix = draw_map(rng, scan, self.config.patch, self.config.spatial, centre_mm)
         image, valid = (batch[key][row, 0, 0].numpy() for key in ("image", "valid"))
-        patch = sample(self.reader, scan, matrix, self.config.patch.size, mask, image, valid)
+        size, spacing = self.config.patch.size, scan.patch_spacing(self.config.patch.spacing_mm)
+        lattice = draw_deformation(rng, self.config.spatial, size, spacing)
+        bent = None if lattice is None else dense_displacement(lattice, size, spacing)
+        patch = sample(self.reader, scan, matrix, size, mask, image, valid, bent)
         batch["map"][row, 0] = torch.from_numpy(matrix)
         batch["background"][row] = scan.normaliser.background
         batch["index"][row] = index

@@ -58,6 +58,18 @@ def assert_alike(one: Batch, other: Batch) -> None:
             assert torch.equal(value, other[key]), key
 
 
+def test_bent_patches_are_those_of_the_threads(small_store: Store) -> None:
+    config = config_of(1.0, enabled=False)
+    bending = {"elastic_probability": 0.6, "elastic_spacing_mm": (8.0, 12.0)}
+    spatial = config.spatial.model_copy(update={**bending, "elastic_displacement_mm": 3.0})
+    config = config.model_copy(update={"spatial": spatial})
+    sides = (PretrainSource, DevicePretrainSource)
+    threads, device = (finished(source_of(kind, small_store, config)) for kind in sides)
+    for one, other in zip(device, threads, strict=True):
+        assert one["control"].abs().amax() > 0.5
+        assert_alike(one, other)
+
+
 def spread(batch: Batch) -> torch.Tensor:
     return batch["background"].view(-1, 1, 1, 1, 1, 1).expand(batch["image"].shape)
 

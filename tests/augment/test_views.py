@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.interpolate import BSpline
 
 from medssl.augment.config import AugmentConfig, PatchConfig, SpatialConfig
 from medssl.augment.normalise import Normaliser
@@ -19,7 +20,8 @@ from medssl.augment.placement import Pose, compose_map, rotation_about
 from medssl.augment.pretraining import PretrainSource
 from medssl.augment.scan_info import ScanInfo
 from medssl.augment.views import (
-    by_lattice,
+    before,
+    by_spline,
     carry,
     cell_centres,
     map_between,
@@ -155,18 +157,44 @@ def test_deformed_views_meet_where_their_voxels_show_the_same_place(
     assert (shown - again).abs().max() < 1e-4 * per_voxel
 
 
-def test_a_lattice_displaces_as_linear_interpolation_between_its_nodes_does() -> None:
+def lattice(rng: np.random.Generator, largest: float, apart: float, size: Any = SIZE) -> Any:
+    """Control points' displacements of three views with lattices of their own, and their cells."""
+    cells = rng.integers(1, 5, (3, 3))
+    control = rng.uniform(-1, 1, (3, 3, *(cells.max(axis=0) + 3))) * largest
+    return (
+        torch.from_numpy(control),
+        torch.from_numpy(cells),
+        torch.full((3, 3), 1 / apart).double(),
+    )
+
+
+def test_a_spline_displaces_as_scipy_s_does() -> None:
     rng = np.random.default_rng(4)
-    control = rng.normal(size=(2, 3, 4, 3, 5))
-    points = rng.uniform(-2, 14, (2, 50, 3))
-    found = by_lattice(torch.from_numpy(control), SIZE)(torch.from_numpy(points)).numpy()
-    steps = (np.array(SIZE) - 1) / (np.array(control.shape[2:]) - 1)
-    for b in range(2):
-        for axis in range(3):
-            expected = ndimage.map_coordinates(
-                control[b, axis], (points[b] / steps).T, order=1, mode="nearest"
-            )
-            np.testing.assert_allclose(found[b, :, axis], expected, atol=1e-9)
+    control, cells, scale = lattice(rng, 1.0, 4.0)
+    points = rng.uniform(-3, 22, (3, 40, 3))
+    found = by_spline(control, cells, scale)(torch.from_numpy(points)).numpy()
+    for b in range(3):
+        for n, point in enumerate(points[b]):
+            place = np.clip((point + 0.5) / 4.0, 0, cells[b].numpy())
+            value = control[b].numpy()[:, *(slice(0, int(c) + 3) for c in cells[b])]
+            for at in place:  # one axis after the other; scipy's knots begin three before
+                spline = BSpline(np.arange(-3, value.shape[1] + 1), np.moveaxis(value, 1, 0), 3)
+                value = spline(at)
+            np.testing.assert_allclose(found[b, n], value, atol=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0, 0.399), st.floats(3, 20))
+def test_a_spline_as_wild_as_is_allowed_is_undone(seed: int, share: float, apart: float) -> None:
+    rng = np.random.default_rng(seed)
+    control, cells, scale = lattice(rng, share * apart, apart)
+    if seed % 2:
+        control = share * apart * control.sign()
+    deformation = by_spline(control, cells, scale)
+    points = torch.from_numpy(rng.uniform(-2, 4 * apart, (3, 100, 3)))
+    again = before(deformation, points + deformation(points))
+    assert (again + deformation(again) - points - deformation(points)).abs().max() < 1e-4
+    assert (again - points).abs().max() < 1e-3
 
 
 def test_cells_are_where_pooling_averages() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from medssl.augment.intensity.compiled import loops, noise_key, run
 
 Parameters = dict[str, Any]
 """What was drawn for one view: plain numbers and small arrays, by the name of what they mean."""
@@ -40,11 +42,21 @@ class Views:
             :, None, None, None, None
         ]
 
+    def one_by_one(
+        self, drawn: Sequence[Parameters]
+    ) -> Iterator[tuple[Tensor, float, torch.Generator, Parameters]]:
+        """Image (C, D, H, W), background, generator and parameters of each view, on the CPU."""
+        return zip(self.image, self.background.tolist(), self.noise, drawn, strict=True)
+
     def normal(self) -> Tensor:
         """Standard normal noise of the image's shape, each view's from its own generator."""
         field = torch.empty_like(self.image)
+        library = loops(field)
         for view, generator in zip(field, self.noise, strict=True):
-            view.normal_(generator=generator)
+            if library is not None:
+                run(library, "normal", view, view.numel(), noise_key(generator))
+            else:
+                view.normal_(generator=generator)
         return field
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views
+from medssl.augment.intensity.compiled import loops, run
 
 _ORDER = 3
+_LEGENDRE = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [-0.5, 0, 1.5, 0], [0, -1.5, 0, 2.5]])
 _DEGREES = np.indices((_ORDER + 1,) * 3).sum(axis=0)
 _USED = (_DEGREES >= 1) & (_DEGREES <= _ORDER)
 
@@ -35,9 +39,22 @@ class BiasField:
         return {"coefficients": np.where(_USED, coefficients, 0.0)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        library = loops(views.image)
+        if library is not None:
+            for image, background, _, one in views.one_by_one(drawn):
+                powers, shape = _powers_of_two(one["coefficients"]), np.array(image.shape, np.int32)
+                run(library, "field", image, shape, powers, background)
+            return views.image
         coefficients = np.stack([one["coefficients"] for one in drawn])
         field = bias_exponent(torch.from_numpy(coefficients), views.image).exp_()
         return views.image.sub_(views.floor).mul_(field).add_(views.floor)
+
+
+def _powers_of_two(coefficients: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """(4, 4, 4) of z^i y^j x^k, of the exponent of 2."""
+    plain = np.einsum("ijk,ia,jb,kc->abc", coefficients, _LEGENDRE, _LEGENDRE, _LEGENDRE)
+    result: npt.NDArray[np.float32] = (plain / math.log(2)).astype(np.float32)
+    return result
 
 
 def bias_exponent(coefficients: Tensor, image: Tensor) -> Tensor:

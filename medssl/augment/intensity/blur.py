@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from medssl.augment.intensity.banded import along, gaussian_band
+from medssl.augment.intensity.along import along, gaussian
 from medssl.augment.intensity.base import Parameters, Views, between
+
+_REACH = 3.0
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,12 @@ class Blur:
 
 
 def smooth(image: Tensor, sigmas: Sequence[float], axes: Sequence[int] = (0, 1, 2)) -> Tensor:
-    """Each view of (N, C, D, H, W) convolved with a Gaussian of its sigma, voxels, along `axes`."""
+    """Each view of (N, C, D, H, W) convolved with a Gaussian of its sigma, voxels, along `axes`.
+
+    The Gaussian ends at 3 sigma. In place on the CPU, anew elsewhere.
+    """
     for axis in axes:
         size = image.shape[axis + 2]
-        image = along(image, [gaussian_band(size, sigma) for sigma in sigmas], axis)
+        matrices = [gaussian(size, sigma, max(1, math.ceil(_REACH * sigma))) for sigma in sigmas]
+        image = along(image, matrices, [axis] * len(sigmas))
     return image

@@ -9,6 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, factor
+from medssl.augment.intensity.compiled import loops, run
+
+_MOST = 3e38
 
 
 @dataclass(frozen=True)
@@ -25,5 +28,11 @@ class Brightness:
         return {"factor": factor(rng, strength, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        library = loops(views.image)
+        if library is not None:
+            for image, background, _, one in views.one_by_one(drawn):
+                slope, offset = one["factor"], background * (1 - one["factor"])
+                run(library, "line", image, image.numel(), -_MOST, _MOST, slope, offset)
+            return views.image
         factors = views.each([one["factor"] for one in drawn])
         return views.image.sub_(views.floor).mul_(factors).add_(views.floor)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, either_way
+from medssl.augment.intensity.line import Line, apply_lines
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class HounsfieldCalibration:
         }
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
-        slope = views.each([one["slope"] for one in drawn])
-        offset = views.each([one["slope"] + one["offset_hu"] / 1000 - 1 for one in drawn])
-        return views.image.mul_(slope).add_(offset)
+        lines = [
+            Line(slope=one["slope"], offset=one["slope"] - 1 + one["offset_hu"] / 1000)
+            for one in drawn
+        ]
+        return apply_lines(views, lines)

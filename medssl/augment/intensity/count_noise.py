@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views
+from medssl.augment.intensity.compiled import loops, noise_key, run
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class CountNoise:
         return {"counts": self.most * math.exp(share * math.log(self.least / self.most))}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        library = loops(views.image)
+        if library is not None:
+            for image, _, noise, one in views.one_by_one(drawn):
+                run(library, "counts", image, image.numel(), one["counts"], noise_key(noise))
+            return views.image
         counts = views.each([one["counts"] for one in drawn])
         expected = views.image.clamp_min_(0).square_().mul_(counts)
         for view, generator in zip(expected, views.noise, strict=True):

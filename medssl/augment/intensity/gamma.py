@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, factor
+from medssl.augment.intensity.compiled import loops, run
 
 _FLAT = 1e-6
 
@@ -27,6 +28,11 @@ class Gamma:
         return {"power": factor(rng, strength, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        library = loops(views.image)
+        if library is not None:
+            for image, background, _, one in views.one_by_one(drawn):
+                run(library, "gamma", image, image.numel(), background, one["power"])
+            return views.image
         power = views.each([one["power"] for one in drawn])
         signal = views.image.sub_(views.floor).clamp_min_(0)
         top = signal.amax((1, 2, 3, 4), keepdim=True).clamp_min(_FLAT)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, between
+from medssl.augment.intensity.compiled import loops, noise_key, run
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,10 @@ class GaussianNoise:
         return {"sigma": between(rng, strength, self.least, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        library = loops(views.image)
+        if library is not None:
+            for image, _, noise, one in views.one_by_one(drawn):
+                run(library, "add_normal", image, image.numel(), one["sigma"], noise_key(noise))
+            return views.image
         sigma = views.each([one["sigma"] for one in drawn])
         return views.image.addcmul_(views.normal(), sigma)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views
+from medssl.augment.intensity.compiled import loops, run
 
 _FLAT = 1e-6
 
@@ -37,12 +38,18 @@ class HistogramShift:
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
         knots = self.points + 1
-        slopes = np.stack([np.diff(one["levels"]) for one in drawn], axis=1) * knots
+        library = loops(views.image)
+        if library is not None:
+            for image, background, _, one in views.one_by_one(drawn):
+                slopes = (np.diff(one["levels"]) * knots).astype(np.float32)
+                run(library, "histogram", image, image.numel(), background, slopes, knots)
+            return views.image
+        curves = np.stack([np.diff(one["levels"]) for one in drawn], axis=1) * knots
         signal = views.image.sub_(views.floor).clamp_min_(0)
         top = signal.amax((1, 2, 3, 4), keepdim=True).clamp_min(_FLAT)
         at = signal.div_(top)
-        result = at * views.each(slopes[0].tolist())
+        result = at * views.each(curves[0].tolist())
         # A piecewise linear curve is a sum of hinges; each adds the change of slope at its knot.
-        for knot, change in enumerate(np.diff(slopes, axis=0), start=1):
+        for knot, change in enumerate(np.diff(curves, axis=0), start=1):
             result.addcmul_((at - knot / knots).clamp_min_(0), views.each(change.tolist()))
         return result.mul_(top).add_(views.floor)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from medssl.augment.intensity.banded import along, band_of
+from medssl.augment.intensity.along import Matrix, along
 from medssl.augment.intensity.base import Parameters, Views, between
 
 
@@ -30,18 +29,16 @@ class LowResolution:
         return {"axis": axis, "voxels": between(rng, strength, 1.5, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
-        image = views.image
-        for axis in self.axes:
-            rows = [row for row, one in enumerate(drawn) if one["axis"] == axis]
-            if rows:
-                size = image.shape[axis + 2]
-                coarse = [max(1, round(size / drawn[row]["voxels"])) for row in rows]
-                bands = [band_of(averaged_and_back(size, count)) for count in coarse]
-                image[rows] = along(image[rows], bands, axis)
-        return image
+        axes = [one["axis"] for one in drawn]
+        sizes = [views.image.shape[axis + 2] for axis in axes]
+        matrices = [
+            averaged_and_back(size, max(1, round(size / one["voxels"])))
+            for size, one in zip(sizes, drawn, strict=True)
+        ]
+        return along(views.image, matrices, axes)
 
 
-def averaged_and_back(size: int, coarse: int) -> npt.NDArray[np.float64]:
+def averaged_and_back(size: int, coarse: int) -> Matrix:
     """(size, size): means over `coarse` equal stretches, then linear interpolation between them.
 
     A voxel that an edge of a stretch cuts counts with its part on either side.
@@ -53,5 +50,5 @@ def averaged_and_back(size: int, coarse: int) -> npt.NDArray[np.float64]:
     means = np.maximum(means, 0) / step
     at = np.clip((voxel + 0.5) / step - 0.5, 0, coarse - 1)[:, None]
     between = np.maximum(1 - np.abs(at - stretch.T), 0)
-    result: npt.NDArray[np.float64] = between @ means
+    result: Matrix = (between @ means).astype(np.float32)
     return result

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, between
+from medssl.augment.intensity.compiled import loops, noise_key, run
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class RicianNoise:
         return {"sigma": between(rng, strength, self.least, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
+        library = loops(views.image)
+        if library is not None:
+            for image, background, noise, one in views.one_by_one(drawn):
+                sigma, key = one["sigma"], noise_key(noise)
+                run(library, "rician", image, image.numel(), background, sigma, key)
+            return views.image
         sigma = views.each([one["sigma"] for one in drawn])
         real = views.image.sub_(views.floor).addcmul_(views.normal(), sigma)
         imaginary = views.normal().mul_(sigma)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, factor
+from medssl.augment.intensity.line import Line, apply_lines
 
 
 @dataclass(frozen=True)
@@ -29,4 +30,4 @@ class UptakeScale:
         return {"factor": factor(rng, strength, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
-        return views.image.mul_(views.each([math.sqrt(one["factor"]) for one in drawn]))
+        return apply_lines(views, [Line(math.sqrt(one["factor"])) for one in drawn])

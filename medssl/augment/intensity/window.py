@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, between
+from medssl.augment.intensity.line import Line, apply_lines
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class WindowJitter:
         return {"low": low, "high": 1 - between(rng, strength, 0.0, self.high)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
-        low = views.each([one["low"] for one in drawn])
-        high = views.each([one["high"] for one in drawn])
-        clipped = torch.clamp(views.image, low, high, out=views.image)
-        return clipped.sub_(low).mul_(2 / (high - low)).sub_(1)
+        return apply_lines(views, [_line(one["low"], one["high"]) for one in drawn])
+
+
+def _line(low: float, high: float) -> Line:
+    slope = 2 / (high - low)
+    return Line(slope, -1 - low * slope, low, high)

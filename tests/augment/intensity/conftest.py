@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from medssl import kernels
 from medssl.augment.intensity.base import Transform
 from medssl.augment.policies import apply_steps
+
+
+@pytest.fixture(params=["loops", "array code"])
+def computed_both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test runs once with compiled loops and once without."""
+    if request.param == "loops":
+        if kernels.library() is None:
+            pytest.skip("the loops were not compiled here")
+        yield
+    else:
+        with kernels.disabled():
+            yield
 
 
 def change(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -26,17 +24,6 @@ def name(transform: object) -> str:
     return type(transform).__name__
 
 
-@pytest.fixture(params=["loops", "array code"])
-def either_way_of_computing(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "loops":
-        if kernels.library() is None:
-            pytest.skip("the loops were not compiled here")
-        yield
-    else:
-        with kernels.disabled():
-            yield
-
-
 def several(transform: Transform, count: int = 5) -> tuple[Views, list[dict[str, object]]]:
     """Views that differ in all, background too, and what was drawn for each."""
     image = torch.stack([scene(2, 13, 18, 21) * (1 + 0.2 * row) for row in range(count)])
@@ -48,7 +35,7 @@ def several(transform: Transform, count: int = 5) -> tuple[Views, list[dict[str,
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name)
-@pytest.mark.usefixtures("either_way_of_computing")
+@pytest.mark.usefixtures("computed_both_ways")
 def test_a_view_is_a_function_of_what_was_drawn(transform: Transform) -> None:
     image = scene()
     before = image.clone()
@@ -63,7 +50,7 @@ def test_a_view_is_a_function_of_what_was_drawn(transform: Transform) -> None:
 
 @pytest.mark.parametrize("transform", ALL, ids=name)
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 2, 40, 3), (2, 3, 5, 33)])
-@pytest.mark.usefixtures("either_way_of_computing")
+@pytest.mark.usefixtures("computed_both_ways")
 def test_thin_patches(transform: Transform, shape: tuple[int, ...]) -> None:
     for seed in range(6):
         changed = change(transform, scene(*shape), seed, strength=2.0)
@@ -72,7 +59,7 @@ def test_thin_patches(transform: Transform, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name)
-@pytest.mark.usefixtures("either_way_of_computing")
+@pytest.mark.usefixtures("computed_both_ways")
 def test_views_together_are_the_views_alone(transform: Transform) -> None:
     views, drawn = several(transform)
     alone = []
