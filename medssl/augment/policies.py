@@ -130,7 +130,16 @@ def apply_steps(image: Tensor, steps: Steps, background: float, noise_seed: int)
 def augment_intensities(
     batch: Batch, step: int, seed: int, strength: float, first_view: int = 0
 ) -> Batch:
-    """The batch with each view's values changed by the policy of its scan; for any batch size.
+    """As `augment_in_place`, on a copy."""
+    copied = {**batch, "image": copy_of(batch["image"])}
+    augment_in_place(copied, step, seed, strength, first_view)
+    return copied
+
+
+def augment_in_place(
+    batch: Batch, step: int, seed: int, strength: float, first_view: int = 0
+) -> None:
+    """Change the values of each view by the policy of its scan; for any batch size.
 
     Every view has its own randomness, keyed by (seed, step, place in the global batch, view), and
     what it becomes depends on nothing else in the batch. Outside the scan the image stays
@@ -142,7 +151,8 @@ def augment_intensities(
         first_view: number of the first view in "image" among all views of its volume.
     """
     num_views = batch["image"].shape[1]
-    image = copy_of(batch["image"].flatten(0, 1))
+    image = batch["image"].flatten(0, 1)
+    assert image.data_ptr() == batch["image"].data_ptr(), "a view's voxels lie apart"
     valid = batch["valid"].flatten(0, 1)
     background = batch["background"].repeat_interleave(num_views)
     index = batch["index"].tolist()
@@ -158,7 +168,6 @@ def augment_intensities(
     for name, views in groups.items():
         for together in [[view] for view in views] if _one_by_one(image.device) else [views]:
             _run(POLICIES[name], together, image, valid, background)
-    return {**batch, "image": image.view(batch["image"].shape)}
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ class PretrainConfig(Config):
     sample_on: Literal["cpu", "device"] = Field(
         "cpu",
         description="Where patches are interpolated: cpu, by the loader's threads; device, a whole "
-        "batch at once on the GPU, for machines with few cores for each GPU. Both agree to "
-        "rounding.",
+        "batch at once on the GPU, where its cores are what training waits for and patches are no "
+        "coarser than 1.5 of the scans' voxels. Both agree to rounding.",
     )
     steps: int = Field(2000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(8, ge=1, description="Volumes in a batch, over all processes together.")

@@ -93,11 +93,11 @@ def test_a_batch_is_what_one_patch_after_the_other_is(
     blocks, matrices = some_blocks(rng, count), some_matrices(rng, count)
     bounds = some_bounds(rng, blocks)
     finishes = [FINISHES[rng.integers(3)] for _ in blocks]
-    moved = rng.normal(0, 1.5, (count, 3, *size)).astype(np.float32) if elastic else None
+    moved = rng.normal(0, 1, (count, 3, *size)).astype(np.float32) if elastic else None
     images, valids = together(blocks, matrices, bounds, finishes, size, moved)
     for row, finish in enumerate(finishes):
         image, valid = np.empty(size, np.float32), np.empty(size, np.bool_)
-        shift = None if moved is None else moved[row]
+        shift = None if moved is None else in_the_block(matrices[row], moved[row])
         sample_block(blocks[row], matrices[row], size, finish, bounds[row], image, valid, shift)
         assert_same_places(valids[row], valid, matrices[row], bounds[row], shift)
         assert (images[row][~valids[row]] == np.float32(finish.background)).all()
@@ -106,6 +106,11 @@ def test_a_batch_is_what_one_patch_after_the_other_is(
             image, images[row] = image**2, images[row] ** 2
         span = min(3000 * finish.slope, finish.high - finish.low) * finish.factor
         assert np.abs(images[row][both] - image[both]).max(initial=0) < 1e-4 * span
+
+
+def in_the_block(matrix: npt.NDArray[np.float64], moved: Any) -> Any:
+    """A displacement in the patch's voxels, (3, D, H, W), in those of the block."""
+    return np.einsum("ab,bdhw->adhw", matrix[:3, :3], moved).astype(np.float32)
 
 
 def assert_same_places(
@@ -144,7 +149,7 @@ def test_labels_are_those_of_the_nearest_voxel(
     rng = np.random.default_rng(seed)
     blocks = some_blocks(rng, count, (np.uint8,))
     matrices = some_matrices(rng, count)
-    moved = rng.normal(0, 1.5, (count, 3, *size)).astype(np.float32) if elastic else None
+    moved = rng.normal(0, 1, (count, 3, *size)).astype(np.float32) if elastic else None
     labels = nearest_in_blocks(
         [torch.from_numpy(block) for block in blocks],
         torch.from_numpy(matrices),
@@ -155,7 +160,7 @@ def test_labels_are_those_of_the_nearest_voxel(
     index = np.indices(size).reshape(3, -1)
     for row, block in enumerate(blocks):
         at = (matrices[row, :3, :3] @ index + matrices[row, :3, 3:]).reshape(3, *size)
-        at = at if moved is None else at + moved[row]
+        at = at if moved is None else at + in_the_block(matrices[row], moved[row])
         clear = (np.abs(at - np.floor(at) - 0.5) > 1e-3).all(0)
         last = np.asarray(block.shape).reshape(3, 1, 1, 1) - 1
         i, j, k = np.clip(np.rint(at), 0, last).astype(int)
