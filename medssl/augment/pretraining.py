@@ -15,7 +15,7 @@ from medssl.augment.elastic import MOST_CELLS, control_points, dense_displacemen
 from medssl.augment.interpolate import Displacement
 from medssl.augment.local_views import draw_local_map
 from medssl.augment.placement import draw_deformation
-from medssl.augment.policies import augment_intensities
+from medssl.augment.policies import augment_in_place
 from medssl.augment.reader import Reader
 from medssl.augment.rng import Stream, generator, volume_at
 from medssl.augment.scan_info import ScanInfo, Scans
@@ -127,12 +127,10 @@ class PretrainSource(SampleSource):
         """See `SampleSource.finish`."""
         if self.intensity:
             strength = self.config.intensity.strength
-            done = augment_intensities(batch, step, self.seed, strength)
-            batch["image"].copy_(done["image"])
+            augment_in_place(batch, step, self.seed, strength)
             if self.local is not None:
                 crops = {**batch, "image": batch["local_image"], "valid": batch["local_valid"]}
-                done = augment_intensities(crops, step, self.seed, strength, self.num_views)
-                batch["local_image"].copy_(done["image"])
+                augment_in_place(crops, step, self.seed, strength, self.num_views)
 
     def _deformation(
         self, batch: Batch, row: int, view: int, scan: ScanInfo, step: int, index: int

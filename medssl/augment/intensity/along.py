@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medssl.augment.intensity.compiled import loops, run
+from medssl.augment.intensity.device import on_device
 
 Matrix = npt.NDArray[np.float32]
 """(size, size): row i holds the weights of the voxels whose sum voxel i becomes."""
@@ -38,7 +39,8 @@ def along(image: Tensor, matrices: Sequence[Matrix], axes: Sequence[int]) -> Ten
     result = torch.empty_like(image)
     for axis in set(axes):
         rows = [row for row, own in enumerate(axes) if own == axis]
-        result[rows] = _diagonals(image[rows], [matrices[row] for row in rows], axis)
+        at = on_device(np.array(rows), image.device)
+        result[at] = _diagonals(image[at], [matrices[row] for row in rows], axis)
     return result
 
 
@@ -90,7 +92,7 @@ def _diagonals(image: Tensor, matrices: Sequence[Matrix], axis: int) -> Tensor:
     reach = int(np.abs(columns - rows).max(initial=0))
     padded = np.pad(together, ((0, 0), (0, 0), (reach, reach)))
     voxel, offset = np.arange(size)[:, None], np.arange(2 * reach + 1)
-    bands = torch.from_numpy(padded[:, voxel, voxel + offset]).to(image.device)  # (N, size, offset)
+    bands = on_device(padded[:, voxel, voxel + offset], image.device)  # (N, size, offset)
     shape = [len(matrices), 1, 1, 1, 1]
     shape[dim] = size
     # What lies beyond the edges has no weight.

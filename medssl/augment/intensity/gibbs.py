@@ -12,6 +12,7 @@ from torch import Tensor
 from medssl.augment.intensity.along import Matrix, along
 from medssl.augment.intensity.base import Parameters, Views, between
 from medssl.augment.intensity.compiled import loops, run
+from medssl.augment.intensity.device import on_device
 
 _LEAST = 0.2
 
@@ -50,8 +51,9 @@ def _truncated(image: Tensor, drawn: Sequence[Parameters]) -> Tensor:
         sizes = [image.shape[axis + 2] for axis in axes]
         return along(image, list(map(truncation, sizes, kept)), axes)
     for axis in set(axes):
-        rows = [row for row, own in enumerate(axes) if own == axis]
-        image[rows] = truncated(image[rows], axis, [kept[row] for row in rows])
+        rows = np.flatnonzero(np.asarray(axes) == axis)
+        at = on_device(rows, image.device)
+        image[at] = truncated(image[at], axis, [kept[row] for row in rows])
     return image
 
 
@@ -68,11 +70,11 @@ def truncated(image: Tensor, axis: int, kept: Sequence[float]) -> Tensor:
     dim = axis + 2
     size = image.shape[dim]
     spectrum = torch.fft.rfft(image, dim=dim)
-    counts = torch.tensor([_count(size, share) for share in kept])
-    passed = torch.arange(spectrum.shape[dim]) < counts[:, None]
+    counts = np.array([_count(size, share) for share in kept])
+    passed = on_device(np.arange(spectrum.shape[dim]) < counts[:, None], image.device)
     shape = [len(kept), 1, 1, 1, 1]
     shape[dim] = -1
-    spectrum.mul_(passed.to(image.device).view(shape))
+    spectrum.mul_(passed.view(shape))
     result: Tensor = torch.fft.irfft(spectrum, n=size, dim=dim)
     return result
 
