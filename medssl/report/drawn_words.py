@@ -73,6 +73,8 @@ def _list_told(values: npt.NDArray[np.float64]) -> str:
     if values.size <= _LISTED and values.ndim == 1:
         return " ".join(_real(f"{value:.2g}") for value in values)
     used = values[values != 0] if values.any() else values
+    if used.min() == used.max():
+        return number(used.min())
     return _TIED.join((_real(f"{used.min():.2g}"), "…", _real(f"{used.max():.2g}")))
 
 
