@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -221,7 +222,11 @@ def _answer(options: argparse.Namespace) -> dict[str, float]:
     stored = np.load(folder / "stored.npy")
     place = folder / f"way{list(WAYS).index(options.way)}{_SUFFIX.get(options.way, '')}"
     if options.way in (OURS, KEPT):
-        place = folder / "store"
+        place = folder / "store"  # its manifest stays, its voxels are replaced
+    elif place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
     began = time.perf_counter()
     way.write(place, stored)
     answer = {"write_s": time.perf_counter() - began}

@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from scipy import ndimage
 
 from medssl.augment.batch import MODALITIES
 from medssl.augment.config import SpatialConfig
+from medssl.augment.elastic import dense_displacement, draw_elastic
 from medssl.augment.intensity.base import Parameters, Transform
 from medssl.augment.normalise import Normaliser
-from medssl.augment.placement import rotation_about
+from medssl.augment.placement import Pose, compose_map, rotation_about
 from medssl.augment.policies import POLICIES, apply_steps
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import sample_volume
+from medssl.augment.spatial import sample
 from medssl.report.contact_sheet import plane_of
 from medssl.report.drawn_words import AXES, step_line, transform_name
 from medssl.sample.canvas import Grid
@@ -45,6 +47,7 @@ IMAGES = DOCS / "images" / "augment"
 MILD, STRONG = 1 / 3, 1.0
 CORONAL = 1  # the plane in which slices are thick
 SIZE = 96
+SHEARED_DEG = 10.0
 SHOWN = {"CT": (-0.2, 0.3), "PT": (0.0, 3.2)}
 
 Values = npt.NDArray[np.float32]
@@ -187,9 +190,18 @@ def _order(modality: Modality) -> str:
 def _place() -> list[str]:
     ranges = SpatialConfig()
     low, high = ranges.scale
+    near, far = ranges.elastic_spacing_mm
     axes = ", ".join(AXES[axis] for axis in ranges.flip)
+    shear = "none, unless `augment.spatial.shear_deg` is set"
+    if ranges.shear_deg:
+        shear = f"{-ranges.shear_deg:g} ... {ranges.shear_deg:g}° of each pair of axes"
+    share = f"{ranges.elastic_probability:g}"
+    if not ranges.elastic_probability:
+        share += ", unless `augment.spatial.elastic_probability` is set"
+    most = ranges.elastic_displacement_mm
+    bent = f"{share} | up to {most:g} mm, of points {near:g} ... {far:g} mm apart"
     return [
-        "Spacing, rotation, scale, mirroring and crop are one affine map and one interpolation: "
+        "All of this, with spacing and crop, is one map and one interpolation: "
         "see [one interpolation](../explanation/one-interpolation.md). A patch whose voxels are "
         "more than three times as long as wide is turned about their long axis alone, as nnU-Net "
         "does (Isensee et al. 2021). Defaults:",
@@ -202,6 +214,8 @@ def _place() -> list[str]:
         f"{low:g} ... {high:g}, evenly in the logarithm |",
         f"| mirroring | the other side of a symmetric body | {ranges.flip_probability:g} for each "
         f"axis | {axes or 'no axis, unless `augment.spatial.flip` names some'} |",
+        f"| shear | a tilted gantry, a slanted stack | {ranges.shear_probability:g} | {shear} |",
+        f"| deformation | soft anatomy that lies another way | {bent} |",
         "",
         "![Rotation](../images/augment/rotation.png)",
         "",
@@ -215,6 +229,15 @@ def _place() -> list[str]:
         "![Mirroring](../images/augment/mirroring.png)",
         "",
         "Without; mirrored left-right; mirrored front-back.",
+        "",
+        "![Shear](../images/augment/shear.png)",
+        "",
+        f"Without; right sheared by front by {SHEARED_DEG / 2:g}°; by {SHEARED_DEG:g}°.",
+        "",
+        "![Deformation](../images/augment/deformation.png)",
+        "",
+        f"Without; bent by up to {most / 3:.2g} mm (cubic B-splines, Rueckert et al. 1999); by up "
+        f"to {most:g} mm.",
     ]
 
 
@@ -378,19 +401,42 @@ def draw_place() -> None:
     )
     ranges = SpatialConfig()
 
-    def patch(**pose: Any) -> Values:
-        done = sample_volume(InMemory(head), scan, (SIZE,) * 3, **pose).image
+    spacing = scan.spacing_mm
+    size = (SIZE, SIZE, SIZE)
+
+    def patch(pose: Pose = Pose(), bent_mm: float = 0.0) -> Values:  # noqa: B008
+        matrix = compose_map(scan, size, spacing, scan.centre_mm, pose)
+        moved = None
+        if bent_mm:
+            lattice = draw_elastic(
+                np.random.default_rng(6), SIZE * spacing, ranges.elastic_spacing_mm, bent_mm
+            )
+            full = bent_mm / lattice.largest_mm.max()
+            lattice = replace(lattice, displacement_mm=lattice.displacement_mm * np.float32(full))
+            moved = dense_displacement(lattice, size, spacing)
+        done = sample(InMemory(head), scan, matrix, size, deformation=moved).image
         return np.asarray(plane_of(done, 0))
 
     def turned(degrees: float) -> Values:
-        return patch(rotation=rotation_about(np.deg2rad(np.full(3, degrees))))
+        return patch(Pose(rotation_about(np.deg2rad(np.full(3, degrees)))))
+
+    def sheared(degrees: float) -> Values:
+        shear = np.eye(3)
+        shear[0, 1] = np.tan(np.deg2rad(degrees))
+        return patch(Pose(shear=shear))
 
     low, high = ranges.scale
-    plain = patch()
+    plain, most = patch(), ranges.elastic_displacement_mm
     strips = {
         "rotation": [plain, turned(ranges.rotate_deg / 3), turned(ranges.rotate_deg)],
-        "scale": [patch(scale=low), plain, patch(scale=high)],
-        "mirroring": [plain, patch(flip=(True, False, False)), patch(flip=(False, True, False))],
+        "scale": [patch(Pose(scale=low)), plain, patch(Pose(scale=high))],
+        "mirroring": [
+            plain,
+            patch(Pose(flip=(True, False, False))),
+            patch(Pose(flip=(False, True, False))),
+        ],
+        "shear": [plain, sheared(SHEARED_DEG / 2), sheared(SHEARED_DEG)],
+        "deformation": [plain, patch(bent_mm=most / 3), patch(bent_mm=most)],
     }
     top = float(np.percentile(plain, 99.7))
     for name, planes in strips.items():

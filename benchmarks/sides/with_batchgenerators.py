@@ -160,7 +160,7 @@ def transforms(chances: Chances, size: int) -> dict[str, Any]:
             chances.bias,
             BrightnessGradientAdditiveTransform(_bias_spread, (-0.5, 1.5), BIAS),
         ),
-        "blur": (chances.blur, GaussianBlurTransform(BLUR, False, False, 1, benchmark=True)),
+        "blur": (chances.blur, GaussianBlurTransform(BLUR, False, False, 1)),
         "low resolution": (
             chances.low_resolution,
             SimulateLowResolutionTransform(ZOOM, False, True, None),

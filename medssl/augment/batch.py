@@ -8,6 +8,7 @@ import torch
 
 from medssl.volume import Modality
 
+CONTROL = ("control", "control_cells", "control_per_voxel")
 MODALITIES: tuple[Modality, ...] = ("CT", "MR", "PT", "OT")
 
 Batch = dict[str, torch.Tensor]
@@ -18,8 +19,9 @@ valid       (B, V, 1, D, H, W) bool, True on measurements: inside the scan, and 
             rest of the image is background
 body        (B, V, 1, D, H, W) bool, True on measurements of the body; pretraining alone
 background  (B,) float32, the normalised value of air or nothing, the lowest of the image
-deformation (B, V, 3, 17, 17, 17) float32, where views may be bent: displacements in a view's voxels
-            at nodes between its outermost ones; voxel i shows what lies at map @ (i + d(i))
+control     (B, V, 3, 16, 16, 16) float32, where views may be bent: the spline's control points, in
+            voxels of the view; voxel i shows what lies at map @ (i + d(i)), see `views.bent`
+control_cells, control_per_voxel  (B, V, 3) float64, its cells, and how many of them a voxel takes
 map         (B, V, 4, 4) float32, index of a view's voxel to index of the stored voxel
 index       (B,) int64, place in the global batch
 volume      (B,) int64, row number in the source's frame of volumes

@@ -25,6 +25,9 @@ from medssl.volume import Affine
 
 Vector = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
+MOST_CELLS = 13
+"""Between control points along an axis of a patch; so 16 points are the most."""
+
 _NEAR_ENOUGH = 1e-4
 _MOST_STEPS = 500
 
@@ -65,7 +68,7 @@ def draw_elastic(
     Args:
         extent_mm: (3,), between the patch's outer faces.
         control_spacing_mm: range of the distance of control points; it is widened to divide the
-            patch evenly.
+            patch evenly, and into no more than 13 along an axis.
         displacement_mm: the most that a control point moves along an axis. How much of it is used
             is drawn too.
         moved: axes along which voxels move; across thick slices they should not.
@@ -81,7 +84,7 @@ def draw_elastic(
         )
     apart = rng.uniform(*control_spacing_mm)
     largest = rng.uniform(0, displacement_mm)
-    cells = np.maximum(np.floor(extent_mm / apart), 1).astype(int)
+    cells = np.clip(np.floor(extent_mm / apart), 1, MOST_CELLS).astype(int)
     x, y, z = (float(c) for c in np.maximum(extent_mm / cells, apart))
     drawn = rng.uniform(-largest, largest, (3, *(cells + 3)))
     drawn *= np.reshape(moved, (3, 1, 1, 1))
@@ -170,6 +173,20 @@ def before_deformation(lattice: ControlLattice, at: Vector, spacing_mm: Vector) 
             return found
         found = found - missed / 2
     raise GeometryError("the deformation cannot be undone: its displacements are too large")
+
+
+def control_points(lattice: ControlLattice, spacing_mm: Vector) -> tuple[Field, Vector, Vector]:
+    """What `views.by_spline` needs of a lattice.
+
+    Returns:
+        (3, 16, 16, 16) displacements in the patch's voxels, zero beyond the lattice; (3,) cells;
+        (3,) cells in a voxel.
+    """
+    points = _in_voxels(lattice, spacing_mm)
+    padded = np.zeros((3, *[MOST_CELLS + 3] * 3), dtype=np.float32)
+    padded[(slice(None), *(slice(n) for n in points.shape[1:]))] = points
+    cells = np.array(points.shape[1:], dtype=np.float64) - 3
+    return padded, cells, spacing_mm / np.array(lattice.spacing_mm)
 
 
 def _in_voxels(lattice: ControlLattice, spacing_mm: Vector, matrix: Affine | None = None) -> Field:

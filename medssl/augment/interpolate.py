@@ -21,7 +21,7 @@ from medssl.volume import Affine, Array
 Vector = npt.NDArray[np.float64]
 Displacement = npt.NDArray[np.float32]
 _ON_A_VOXEL = 1e-3
-_ON_THE_EDGE = 1e-4
+ON_THE_EDGE = 1e-4
 _TYPES = {"int16": 0, "uint16": 1, "float32": 2}
 _MOST_VOXELS = 1 << 31
 
@@ -83,7 +83,7 @@ class Bounds:
     @property
     def widened(self) -> Bounds:
         """Room for what rounding does to a coordinate on the face."""
-        return Bounds(self.low - _ON_THE_EDGE, self.high + _ON_THE_EDGE)
+        return Bounds(self.low - ON_THE_EDGE, self.high + ON_THE_EDGE)
 
 
 def snapped(matrix: Affine, size: Size) -> Affine:

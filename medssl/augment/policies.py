@@ -24,6 +24,7 @@ from medssl.augment.intensity.calibration import HounsfieldCalibration
 from medssl.augment.intensity.compiled import copy_of
 from medssl.augment.intensity.count_noise import CountNoise
 from medssl.augment.intensity.cut_out import CutOut
+from medssl.augment.intensity.device import on_device
 from medssl.augment.intensity.gamma import Gamma
 from medssl.augment.intensity.gaussian_noise import GaussianNoise
 from medssl.augment.intensity.ghosting import Ghosting
@@ -129,17 +130,29 @@ def apply_steps(image: Tensor, steps: Steps, background: float, noise_seed: int)
 def augment_intensities(
     batch: Batch, step: int, seed: int, strength: float, first_view: int = 0
 ) -> Batch:
-    """The batch with each view's values changed by the policy of its scan; for any batch size.
+    """As `augment_in_place`, on a copy."""
+    copied = {**batch, "image": copy_of(batch["image"])}
+    augment_in_place(copied, step, seed, strength, first_view)
+    return copied
+
+
+def augment_in_place(
+    batch: Batch, step: int, seed: int, strength: float, first_view: int = 0
+) -> None:
+    """Change the values of each view by the policy of its scan; for any batch size.
 
     Every view has its own randomness, keyed by (seed, step, place in the global batch, view), and
     what it becomes depends on nothing else in the batch. Outside the scan the image stays
-    background. On the CPU views are changed one after the other, on other devices together.
+    background. On the CPU views are changed one after the other, on other devices together. Fields of
+    noise are drawn on the image's device: a GPU's are other ones of the same distribution, and so
+    are those of array code where no loops are compiled.
 
     Args:
         first_view: number of the first view in "image" among all views of its volume.
     """
     num_views = batch["image"].shape[1]
-    image = copy_of(batch["image"].flatten(0, 1))
+    image = batch["image"].flatten(0, 1)
+    assert image.data_ptr() == batch["image"].data_ptr(), "a view's voxels lie apart"
     valid = batch["valid"].flatten(0, 1)
     background = batch["background"].repeat_interleave(num_views)
     index = batch["index"].tolist()
@@ -153,9 +166,8 @@ def augment_intensities(
             noise = torch.Generator(device=image.device).manual_seed(int(rng.integers(1 << 63)))
             groups.setdefault(name, []).append(_Drawn(row, drawn, noise))
     for name, views in groups.items():
-        for together in [[view] for view in views] if image.device.type == "cpu" else [views]:
+        for together in [[view] for view in views] if _one_by_one(image.device) else [views]:
             _run(POLICIES[name], together, image, valid, background)
-    return {**batch, "image": image.view(batch["image"].shape)}
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,11 @@ class _Drawn:
     row: int
     steps: list[Parameters | None]
     noise: torch.Generator
+
+
+def _one_by_one(device: torch.device) -> bool:
+    """A CPU keeps a view in its cache from step to step; other devices want much at a time."""
+    return device.type == "cpu"
 
 
 def _draw(policy: Policy, rng: np.random.Generator, strength: float) -> list[Parameters | None]:
@@ -182,22 +199,24 @@ def _run(
     for number, (_, transform) in enumerate(policy.steps):
         chosen = [view for view in views if view.steps[number] is not None]
         if chosen:
-            rows = _rows(chosen)
+            rows = _rows(chosen, image)
             part = Views(image[rows], background[rows], [view.noise for view in chosen])
             drawn = [one for view in chosen if (one := view.steps[number]) is not None]
             _put(image, rows, transform.apply(part, drawn), part.image)
-    rows = _rows(views)
+    rows = _rows(views, image)
     inside = image[rows]
     held = held_to_range(inside, valid[rows], background[rows], policy.highest)
     _put(image, rows, held, inside)
 
 
-def _put(image: Tensor, rows: slice | list[int], changed: Tensor, part: Tensor) -> None:
-    if isinstance(rows, list) or changed.data_ptr() != part.data_ptr():
+def _put(image: Tensor, rows: slice | Tensor, changed: Tensor, part: Tensor) -> None:
+    if isinstance(rows, Tensor) or changed.data_ptr() != part.data_ptr():
         image[rows] = changed
 
 
-def _rows(views: Sequence[_Drawn]) -> slice | list[int]:
+def _rows(views: Sequence[_Drawn], image: Tensor) -> slice | Tensor:
     """Their rows; of one view as a slice, which is worked on in place, not copied."""
     rows = [view.row for view in views]
-    return rows if len(rows) > 1 else slice(rows[0], rows[0] + 1)
+    if len(rows) == 1:
+        return slice(rows[0], rows[0] + 1)
+    return on_device(np.array(rows), image.device)

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.batch import CONTROL, MODALITIES, Batch, SampleSource, blank_views
 from medssl.augment.body import body_of_patch
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig, LocalViewsConfig
 from medssl.augment.crops import draw_centre, draw_two_centres
-from medssl.augment.elastic import dense_displacement, displacement_at
+from medssl.augment.elastic import MOST_CELLS, control_points, dense_displacement
 from medssl.augment.interpolate import Displacement
 from medssl.augment.local_views import draw_local_map
 from medssl.augment.placement import draw_deformation
-from medssl.augment.policies import augment_intensities
+from medssl.augment.policies import augment_in_place
 from medssl.augment.reader import Reader
 from medssl.augment.rng import Stream, generator, volume_at
 from medssl.augment.scan_info import ScanInfo, Scans
@@ -24,8 +24,6 @@ from medssl.errors import ConfigError
 from medssl.store import Store
 from medssl.store.body import BodyMask
 from medssl.volume import Affine
-
-_NODES = 17  # along each axis of a view, of the lattice that tells how it was deformed
 
 
 class PretrainSource(SampleSource):
@@ -81,8 +79,10 @@ class PretrainSource(SampleSource):
         batch = blank_views(count, self.num_views, self.config.patch.size)
         batch["body"] = torch.empty_like(batch["valid"])
         if self.config.spatial.elastic_probability:
-            shape = (count, self.num_views, 3, *[_NODES] * 3)
-            batch["deformation"] = torch.empty(shape, dtype=torch.float32)
+            views = (count, self.num_views, 3)
+            batch["control"] = torch.empty((*views, *[MOST_CELLS + 3] * 3), dtype=torch.float32)
+            for name in CONTROL[1:]:
+                batch[name] = torch.empty(views, dtype=torch.float64)
         if self.local is not None:
             crops = blank_views(count, self.local.count, self.local.size)
             batch |= {f"local_{name}": crops[name] for name in ("image", "valid", "map")}
@@ -93,15 +93,10 @@ class PretrainSource(SampleSource):
         volume = volume_at(self.seed, step * self.global_batch + index, len(self.scans))
         scan = self.scans[volume]
         body = self.reader.body(scan.volume_uid)
-        size = self.config.patch.size
         maps = self._maps(scan, body, step, index)
         for view, matrix in enumerate(maps):
-            image = batch["image"][row, view, 0].numpy()
-            valid = batch["valid"][row, view, 0].numpy()
             bent = self._deformation(batch, row, view, scan, step, index)
-            sample(self.reader, scan, matrix, size, None, image, valid, bent)
-            shown = body_of_patch(body, matrix, size, moved_by(matrix, bent))
-            np.logical_and(valid, shown, out=batch["body"][row, view, 0].numpy())
+            self.write_view(batch, (row, view), scan, body, matrix, bent)
             batch["map"][row, view] = torch.from_numpy(matrix)
         if self.local is not None:
             self._fill_local(batch, row, self.local, scan, maps, step, index)
@@ -112,37 +107,48 @@ class PretrainSource(SampleSource):
         batch["modality"][row] = MODALITIES.index(scan.modality)
         batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
 
+    def write_view(
+        self,
+        batch: Batch,
+        at: tuple[int, int],
+        scan: ScanInfo,
+        body: BodyMask,
+        matrix: Affine,
+        deformation: Displacement | None,
+    ) -> None:
+        """Write the patch under this map, bent, into row and view `at` of a batch."""
+        size = self.config.patch.size
+        image, valid = (batch[key][at][0].numpy() for key in ("image", "valid"))
+        sample(self.reader, scan, matrix, size, None, image, valid, deformation)
+        shown = body_of_patch(body, matrix, size, moved_by(matrix, deformation))
+        np.logical_and(valid, shown, out=batch["body"][at][0].numpy())
+
     def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""
         if self.intensity:
             strength = self.config.intensity.strength
-            done = augment_intensities(batch, step, self.seed, strength)
-            batch["image"].copy_(done["image"])
+            augment_in_place(batch, step, self.seed, strength)
             if self.local is not None:
                 crops = {**batch, "image": batch["local_image"], "valid": batch["local_valid"]}
-                done = augment_intensities(crops, step, self.seed, strength, self.num_views)
-                batch["local_image"].copy_(done["image"])
+                augment_in_place(crops, step, self.seed, strength, self.num_views)
 
     def _deformation(
         self, batch: Batch, row: int, view: int, scan: ScanInfo, step: int, index: int
     ) -> Displacement | None:
-        """How far each voxel of a view moves; its coarse lattice is written into the batch."""
+        """How far each voxel of a view moves; its control points are written into the batch."""
         patch, spatial = self.config.patch, self.config.spatial
         if not spatial.elastic_probability:
             return None
         rng = generator(self.seed, step, index, Stream.ELASTIC + 16 * view)
         spacing = scan.patch_spacing(patch.spacing_mm)
         lattice = draw_deformation(rng, spatial, patch.size, spacing)
-        coarse = batch["deformation"][row, view]
         if lattice is None:
-            coarse.zero_()
+            batch["control"][row, view] = 0.0
+            batch["control_cells"][row, view] = 1.0
+            batch["control_per_voxel"][row, view] = 1 / torch.tensor(patch.size)
             return None
-        nodes = [
-            np.linspace(0, n - 1, k) for n, k in zip(patch.size, coarse.shape[1:], strict=True)
-        ]
-        at = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
-        moved = displacement_at(lattice, at, spacing).T.reshape(coarse.shape)
-        coarse.copy_(torch.from_numpy(moved))
+        for name, value in zip(CONTROL, control_points(lattice, spacing), strict=True):
+            batch[name][row, view] = torch.from_numpy(value)
         return dense_displacement(lattice, patch.size, spacing)
 
     def _fill_local(

@@ -19,6 +19,7 @@ from medssl.augment.crops import draw_centre
 from medssl.augment.interpolate import (
     Bounds,
     Displacement,
+    Finish,
     corners,
     interpolate,
     sample_block,
@@ -29,7 +30,7 @@ from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store import Store
 from medssl.store.voxels import Rescale
-from medssl.volume import Affine, Box
+from medssl.volume import Affine, Array, Box
 
 FINE: Windows = (Window(), Window(), Window())
 """Before a patch that is no coarser than its scan: nothing is averaged."""
@@ -53,6 +54,32 @@ class Patch:
     mask: npt.NDArray[np.int64] | None
     map: Affine
     affine: Affine
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a patch is interpolated from.
+
+    Attributes:
+        box: the part of the scan that it needs.
+        stored: its stored numbers, read-only.
+        block: (d, h, w) what the windows keep of them, or themselves, read-only, where they do
+            not average; values in place of numbers where the rescale goes by slice.
+        matrix: 4x4, index of the patch's voxel -> index in the block.
+        bounds: the scan in the block's coordinates.
+        finish: what makes normalised values of the block's.
+        padding: lowest and highest stored number that is no measurement.
+        moved: (3, size) voxels of the block, added to the coordinates; of a bent patch alone.
+    """
+
+    box: Box
+    stored: Array
+    block: Array
+    matrix: Affine
+    bounds: Bounds
+    finish: Finish
+    padding: tuple[float, float] | None
+    moved: Displacement | None = None
 
 
 def sample_volume(
@@ -126,48 +153,69 @@ def sample(
     image = np.empty(size, dtype=np.float32) if image is None else image
     valid = np.empty(size, dtype=np.bool_) if valid is None else valid
     mask = None if mask_name is None else np.zeros(size, dtype=np.int64)
-    axes = windows(matrix, moved=deformation is not None)
-    box = box_needed(matrix, size, scan.shape, axes, deformation)
-    if box is None:
+    cut = cut_out(reader, scan, matrix, size, deformation)
+    if cut is None:
         image.fill(scan.normaliser.background)
         valid.fill(False)
         return Patch(image, valid, mask, matrix, scan.affine @ matrix)
+    sample_block(cut.block, cut.matrix, size, cut.finish, cut.bounds, image, valid, cut.moved)
+    to_stored = within(matrix, cut.box)
+    moved = moved_by(matrix, deformation)
+    if cut.padding is not None:
+        nearest = interpolate(cut.stored, to_stored, size, order=0, moved=moved)
+        valid &= (nearest < cut.padding[0]) | (nearest > cut.padding[1])
+        image[~valid] = cut.finish.background
+    if mask is not None and mask_name is not None:
+        labels = reader.read_mask(scan.volume_uid, cut.box, mask_name)
+        nearest = interpolate(labels, to_stored, size, order=0, moved=moved)
+        np.copyto(mask, nearest, casting="unsafe")
+        mask[~valid] = 0
+    return Patch(image, valid, mask, matrix, scan.affine @ matrix)
+
+
+def cut_out(
+    reader: Reader,
+    scan: ScanInfo,
+    matrix: Affine,
+    size: Size,
+    deformation: Displacement | None = None,
+) -> Cut | None:
+    """Read what a patch under this map is interpolated from; None where it misses the scan."""
+    axes = windows(matrix, moved=deformation is not None)
+    box = box_needed(matrix, size, scan.shape, axes, deformation)
+    if box is None:
+        return None
     stored, rescale = reader.read(scan.volume_uid, box)
     values = stored
     if rescale.by_slice or stored.dtype.itemsize > 2:
         values, rescale = rescale.apply(stored, first_slice=box[0][0]), Rescale()
-    finish = scan.normaliser.finish(float(rescale.slope), float(rescale.intercept))
-    to_block, to_stored = within(matrix, box, axes), within(matrix, box)
-    moved, moved_stored = moved_by(to_block, deformation), moved_by(to_stored, deformation)
-    bounds = bounds_within(scan.shape, box, axes)
+    to_block, bounds = within(matrix, box, axes), bounds_within(scan.shape, box, axes)
     if axes == FINE:
         block = values
     elif deformation is not None or source_axes(matrix) is None:
         block = prefilter(values, axes)
     else:  # the patch itself, of which only the values are left to finish
         block = sample_straight(values, to_block, size, axes)
-        bounds = bounds.under(np.linalg.inv(to_block))
+        bounds = bounds.under(np.asarray(np.linalg.inv(to_block), dtype=np.float64))
         to_block = np.eye(4)
-    sample_block(block, to_block, size, finish, bounds, image, valid, moved)
-    padding = reader.padding(scan.volume_uid)
-    if padding is not None:
-        nearest = interpolate(stored, to_stored, size, order=0, moved=moved_stored)
-        valid &= (nearest < padding[0]) | (nearest > padding[1])
-        image[~valid] = finish.background
-    if mask is not None and mask_name is not None:
-        labels = reader.read_mask(scan.volume_uid, box, mask_name)
-        found = interpolate(labels, to_stored, size, order=0, moved=moved_stored)
-        np.copyto(mask, found, casting="unsafe")
-        mask[~valid] = 0
-    return Patch(image, valid, mask, matrix, scan.affine @ matrix)
+    return Cut(
+        box,
+        stored,
+        block,
+        to_block,
+        bounds,
+        scan.normaliser.finish(float(rescale.slope), float(rescale.intercept)),
+        reader.padding(scan.volume_uid),
+        moved_by(to_block, deformation),
+    )
 
 
 def moved_by(matrix: Affine, deformation: Displacement | None) -> Displacement | None:
-    """(3, size) Displacements in the patch's voxels as such in those of a block."""
+    """(3, size) Displacements in the patch's voxels as such in those that `matrix` leads to."""
     if deformation is None:
         return None
     linear = matrix[:3, :3].astype(np.float32)
-    return np.tensordot(linear, deformation, axes=1)
+    return np.asarray(np.tensordot(linear, deformation, axes=1))
 
 
 def box_needed(

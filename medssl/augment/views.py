@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medssl.augment.array_sampling import Size
-from medssl.augment.batch import Batch
+from medssl.augment.batch import CONTROL, Batch
 
 Deformation = Callable[[Tensor], Tensor]
 """Displacements (B, N, 3) in voxels of a view at its points (B, N, 3)."""
@@ -65,6 +65,14 @@ def before(deformation: Deformation, at: Tensor) -> Tensor:
         slopes = (moved[:, :, 1:] - here[:, :, None]).mT / _DIFFERENCE
         found = found + torch.linalg.solve(slopes, at - here)
     return found
+
+
+def bent(batch: Batch, view: int) -> Deformation | None:
+    """How a view of each sample was deformed; None where none of the batch's is."""
+    if "control" not in batch:
+        return None
+    control, cells, per_voxel = (batch[name][:, view] for name in CONTROL)
+    return by_spline(control, cells, per_voxel)
 
 
 def by_spline(control: Tensor, cells: Tensor, cells_per_voxel: Tensor) -> Deformation:

@@ -70,6 +70,12 @@ class PretrainConfig(Config):
     augment: AugmentConfig = Field(description="Patches and their augmentation.")
     optim: OptimConfig = Field(OptimConfig(), description="The optimiser and its schedule.")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="Workers, precision, checkpoints.")
+    sample_on: Literal["cpu", "device"] = Field(
+        "cpu",
+        description="Where patches are interpolated: cpu, by the loader's threads; device, a whole "
+        "batch at once on the GPU, where its cores are what training waits for and patches are no "
+        "coarser than 1.5 of the scans' voxels. Both agree to rounding.",
+    )
     steps: int = Field(2000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(8, ge=1, description="Volumes in a batch, over all processes together.")
     seed: int = Field(0, description="Decides weights, patches, augmentation and masks.")

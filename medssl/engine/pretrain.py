@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl import tracking
+from medssl.augment.device_source import DevicePretrainSource
 from medssl.augment.pretraining import PretrainSource
 from medssl.engine.config import PretrainConfig
 from medssl.engine.distributed import World, joined_world
@@ -61,6 +62,8 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
             raise ConfigError(
                 f"batch_size {config.batch_size} does not divide over {world.size} processes"
             )
+        if config.sample_on == "device" and world.device.type != "cuda":
+            raise ConfigError("sample_on: device needs a GPU, and there is none; set it to cpu")
         run = _open_run(out, config, world, store.key_id)
         try:
             if world.agreed(run.is_done):
@@ -93,7 +96,8 @@ def _pretrain(
     seed_weights(config.seed)
     patch = config.augment.patch.size
     method = METHODS[config.method.name](config.method, config.model, 1, patch, config.seed)
-    source = PretrainSource(
+    drawn_by = DevicePretrainSource if config.sample_on == "device" else PretrainSource
+    source = drawn_by(
         store,
         rows,
         config.augment,

@@ -16,6 +16,14 @@
 #endif
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
+/* Copies `count` floats, nearly always `all` of them, which then is a few moves and no call. */
+CORE void copied(float *to, const float *from, int64_t count, size_t all) {
+  if (count == (int64_t)all)
+    memcpy(to, from, sizeof(float) * all);
+  else
+    memcpy(to, from, sizeof(float) * (size_t)count);
+}
+
 /* (outer, size, inner), along the middle axis.
 
    matrix:  (size, size), row by row: what becomes voxel i.
@@ -30,7 +38,7 @@ EXPORTED void medssl_along(float *restrict image, int64_t outer, int64_t size, i
       float *restrict tile = image + o * size * inner + start;
       const int64_t width = LEAST(inner - start, TILE);
       for (int64_t k = 0; k < size; k++)
-        memcpy(scratch + k * TILE, tile + k * inner, sizeof(float) * (size_t)width);
+        copied(scratch + k * TILE, tile + k * inner, width, TILE);
       for (int64_t i = 0; i < size; i++) {
         const float *weights = matrix + i * size;
         const int32_t low = ranges[2 * i], high = ranges[2 * i + 1];
@@ -49,7 +57,7 @@ EXPORTED void medssl_along(float *restrict image, int64_t outer, int64_t size, i
           *(lanes *)(sums + t + 2 * LANES) = c;
           *(lanes *)(sums + t + 3 * LANES) = d;
         }
-        memcpy(tile + i * inner, sums, sizeof(float) * (size_t)width);
+        copied(tile + i * inner, sums, width, TILE);
       }
     }
 }
@@ -81,7 +89,7 @@ EXPORTED void medssl_along_last(float *restrict image, int64_t rows, int64_t siz
       const lanes sums[4] = {a, b, c, d};
       const int some = LEAST(width - i, LANES);
       for (int j = 0; j < 4 && j < count; j++)
-        memcpy(row + j * size + i, &sums[j], sizeof(float) * (size_t)some);
+        copied(row + j * size + i, (const float *)&sums[j], some, LANES);
     }
   }
 }

@@ -56,7 +56,7 @@ CORE void normal_pair(uint32_t u, uint32_t v, float *x, float *y) {
 }
 
 /* The words of chunk `chunk`: (4, BLOCKS). */
-CORE void words_of(uint64_t key, int64_t chunk, uint32_t *restrict words) {
+static void words_of(uint64_t key, int64_t chunk, uint32_t *restrict words) {
   const uint64_t first = (uint64_t)chunk * BLOCKS;
   const uint32_t low = (uint32_t)first, high = (uint32_t)(first >> 32);
 #pragma omp simd
@@ -65,13 +65,13 @@ CORE void words_of(uint64_t key, int64_t chunk, uint32_t *restrict words) {
            words + 3 * BLOCKS + b);
 }
 
-CORE void normals_of(const uint32_t *restrict words, float *restrict normal) {
+static void normals_of(const uint32_t *restrict words, float *restrict normal) {
 #pragma omp simd
   for (int b = 0; b < 2 * BLOCKS; b++)
     normal_pair(words[b], words[b + 2 * BLOCKS], &normal[b], &normal[b + 2 * BLOCKS]);
 }
 
-CORE void normal_chunk(uint64_t key, int64_t chunk, float *restrict normal) {
+static void normal_chunk(uint64_t key, int64_t chunk, float *restrict normal) {
   uint32_t words[CHUNK];
   words_of(key, chunk, words);
   normals_of(words, normal);
@@ -127,7 +127,7 @@ EXPORTED void medssl_rician(float *restrict image, int64_t n, float background, 
 
 /* Poisson numbers of mean `expected`, FEW at most: the sum of the probabilities is followed until
    it passes an even random number. */
-CORE void few_counts(const uint32_t *restrict words, const float *restrict expected, int steps,
+static void few_counts(const uint32_t *restrict words, const float *restrict expected, int steps,
                      float *restrict counts) {
   float chance[CHUNK], left[CHUNK];
 #pragma omp simd
@@ -141,10 +141,11 @@ CORE void few_counts(const uint32_t *restrict words, const float *restrict expec
 #pragma omp simd
     for (int i = 0; i < CHUNK; i++) {
       left[i] -= chance[i];
-      /* Where next to no chance is left, what remains is rounding. */
-      const int more = (left[i] >= 0.0f) & (chance[i] > 1e-9f);
+      /* Where next to no chance is left, what remains is rounding; and numbers that are not normal
+         any more would be a hundred times slower. */
+      const int some = chance[i] > 1e-9f, more = (left[i] >= 0.0f) & some;
       counts[i] += (float)more;
-      chance[i] *= expected[i] * part;
+      chance[i] *= (float)some * expected[i] * part;
     }
   }
 }

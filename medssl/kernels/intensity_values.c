@@ -118,3 +118,14 @@ EXPORTED void medssl_field(float *restrict image, const int32_t shape[4], const 
     }
   }
 }
+
+/* The functions of intensity.h, for their tests. */
+EXPORTED void medssl_exp2(float *restrict values, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) values[i] = exp2_near(values[i]);
+}
+
+EXPORTED void medssl_log2(float *restrict values, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) values[i] = log2_near(values[i]);
+}

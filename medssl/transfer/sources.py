@@ -12,7 +12,7 @@ from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre
 from medssl.augment.elastic import dense_displacement
 from medssl.augment.placement import draw_deformation
-from medssl.augment.policies import augment_intensities
+from medssl.augment.policies import augment_in_place
 from medssl.augment.reader import Reader
 from medssl.augment.rng import generator, volume_at
 from medssl.augment.scan_info import ScanInfo, Vector
@@ -58,8 +58,7 @@ class LabelledSource(SampleSource):
         """See `SampleSource.finish`."""
         if self.config.intensity.enabled:
             strength = self.config.intensity.strength
-            done = augment_intensities(batch, step, self.seed, strength)
-            batch["image"].copy_(done["image"])
+            augment_in_place(batch, step, self.seed, strength)
 
     def cut(
         self,

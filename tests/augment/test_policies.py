@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 
+from medssl import kernels
+from medssl.augment import policies
 from medssl.augment.batch import MODALITIES, Batch
 from medssl.augment.intensity.cut_out import CutOut
 from medssl.augment.policies import POLICIES, apply_steps, augment_intensities, draw_steps
 from medssl.augment.rng import Stream, generator
+from medssl.volume import Modality
 
 
-def batch_of(policies: list[str], background: float = -1.0) -> Batch:
-    count = len(policies)
+def batch_of(names: list[str], background: float = -1.0) -> Batch:
+    count = len(names)
     generator = torch.Generator().manual_seed(1)
     image = torch.rand((count, 2, 1, 10, 9, 8), generator=generator) * 1.8 - 0.9
     valid = torch.ones(count, 2, 1, 10, 9, 8, dtype=torch.bool)
@@ -23,7 +28,7 @@ def batch_of(policies: list[str], background: float = -1.0) -> Batch:
         "valid": valid,
         "background": torch.full((count,), background),
         "index": torch.arange(count),
-        "policy": torch.tensor([MODALITIES.index(p) for p in policies]),  # type: ignore[arg-type]
+        "policy": torch.tensor([MODALITIES.index(p) for p in names]),  # type: ignore[arg-type]
     }
 
 
@@ -39,6 +44,39 @@ def test_a_sample_does_not_depend_on_its_company() -> None:
     for row in range(8):
         alone = {k: v[row : row + 1] for k, v in whole.items()}
         assert torch.equal(augment_intensities(alone, 3, 5, 1.0)["image"][0], together[row])
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_views_changed_together_are_the_views_changed_alone(
+    name: Modality, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together is how a GPU does it; array code on the CPU may then round otherwise."""
+    batch = batch_of([name] * 16, background=0.0 if name == "PT" else -1.0)
+    batch["image"] += 1.0 * (name == "PT")
+    with contextlib.nullcontext() if compiled else kernels.disabled():
+        alone = augment_intensities(batch, 3, 5, 1.5)["image"]
+        monkeypatch.setattr(policies, "_one_by_one", lambda device: False)
+        together = augment_intensities(batch, 3, 5, 1.5)["image"]
+    assert not torch.equal(alone, batch["image"])
+    if compiled and kernels.library() is not None:
+        assert torch.equal(together, alone)
+    else:
+        # A rounded count is another where it rounds at a half.
+        other = (together - alone).abs() > 1e-5
+        assert other.float().mean() < 1e-3
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    batch = batch_of(["CT", "MR", "PT", "OT"] * 4)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = augment_intensities(batch, 1, 2, 1.0)["image"]
+        torch.set_num_threads(3)
+        assert torch.equal(augment_intensities(batch, 1, 2, 1.0)["image"], one)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_batch_given_is_left_alone_and_outside_stays_background() -> None:

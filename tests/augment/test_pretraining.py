@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
 from medssl.augment.batch import MODALITIES, Batch
 from medssl.augment.config import (
@@ -19,8 +20,10 @@ from medssl.augment.config import (
 from medssl.augment.loader import Loader
 from medssl.augment.pretraining import PretrainSource, patient_codes
 from medssl.augment.spatial import sample
+from medssl.augment.views import bent, carry, cell_centres, view_map
 from medssl.errors import ConfigError
 from medssl.store import Store
+from medssl.store.voxels import Rescale
 
 CONFIG = AugmentConfig(
     patch=PatchConfig(size=(16, 14, 12), spacing_mm=1.2),
@@ -195,3 +198,37 @@ def test_a_local_crop_shows_what_its_map_says(small_store: Store) -> None:
                 np.where(again.valid & valid.numpy(), image, 0),
                 atol=2e-3,
             )
+
+
+def test_bent_views_show_the_same_places_where_the_maps_say(make_store: Any) -> None:
+    """Trilinear sampling keeps a ramp, so its values tell where each voxel of a view came from."""
+    ramp = np.indices((60, 60, 60)).transpose(1, 2, 3, 0) @ np.array([40, 17, 29])
+    store = make_store([(ramp.astype(np.int16), Rescale(), np.eye(4), "MR", "arbitrary")], ["p"])
+    spatial = SpatialConfig(
+        rotate_probability=1.0,
+        elastic_probability=1.0,
+        elastic_spacing_mm=(12.0, 16.0),
+        elastic_displacement_mm=4.0,
+    )
+    config = AugmentConfig(patch=PatchConfig(size=(20, 20, 20)), spatial=spatial)
+    source = source_of(store, config=config, overlap=(0.7, 0.9), intensity=False, global_batch=1)
+    batch = source.blank(1)
+    points = cell_centres((20, 20, 20), (20, 20, 20))[None]
+    wrong, wrong_unbent = [], []
+    for step in range(8):
+        source.fill(batch, 0, step, 0)
+        between = view_map(batch, 0, 1)
+        one, two = (batch["image"][0, view, 0].numpy() for view in (0, 1))
+        bottom, top = one.min(), one.max()
+        for kept, bends in ((wrong, [bent(batch, 0), bent(batch, 1)]), (wrong_unbent, [None] * 2)):
+            at = carry(points, between, *bends)[0].T.numpy()
+            inside = ((at > 0) & (at < 19)).all(axis=0)
+            there = map_coordinates(two, at, order=1)
+            here = one.ravel()
+            # Percentiles are clipped, where the ramp ends.
+            inside &= (here > bottom) & (here < top) & (there > two.min()) & (there < two.max())
+            kept.append(np.abs(here - there)[inside])
+    scale = source.scans[0].normaliser.scale
+    steepest = 40 / scale  # of a voxel
+    assert np.concatenate(wrong_unbent).mean() > 0.3 * steepest
+    assert np.quantile(np.concatenate(wrong), 0.99) < 0.1 * steepest

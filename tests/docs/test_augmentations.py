@@ -53,7 +53,8 @@ def test_every_range_is_explained(maker: dict[str, Any]) -> None:
 
 def test_pictures_are_there_and_small(maker: dict[str, Any]) -> None:
     expected = {maker["file_name"](kind) for kind in maker["transforms"]()}
-    expected |= {"rotation.png", "scale.png", "mirroring.png"}
+    places = ("rotation", "scale", "mirroring", "shear", "deformation")
+    expected |= {f"{name}.png" for name in places}
     assert {path.name for path in IMAGES.iterdir()} == expected
     assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 1_500_000
     for path in IMAGES.iterdir():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from medssl.augment.batch import Batch
+from medssl.augment.batch import Batch, SampleSource
 from medssl.config import Config
 from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.engine.loop import ParameterGroup, TrainOutcome, train
@@ -31,15 +31,18 @@ class Line(nn.Module):
         return {"loss": error.square().mean()}
 
 
-class Points:
+class Points(SampleSource):
     global_batch = 8
 
-    def sample(self, step: int, index: int) -> Batch:
-        generator = torch.Generator().manual_seed(1000 * step + index)
-        return {"x": torch.rand(1, generator=generator) * 2 - 1}
+    def blank(self, count: int) -> Batch:
+        return {"x": torch.empty(count, 1)}
 
-    def finish(self, batch: Batch, step: int) -> Batch:
-        return batch
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
+        generator = torch.Generator().manual_seed(1000 * step + index)
+        batch["x"][row] = torch.rand(1, generator=generator) * 2 - 1
+
+    def finish(self, batch: Batch, step: int) -> None:
+        pass
 
 
 class Nothing(Config):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from medssl.augment.config import AugmentConfig
+from medssl.augment.elastic import dense_displacement
 from medssl.augment.placement import Pose, compose_map, rotation_about
 from medssl.augment.policies import POLICIES, apply_steps, draw_steps
 from medssl.augment.pretraining import PretrainSource
@@ -29,6 +30,8 @@ CONFIG = AugmentConfig.model_validate(
             "rotate_probability": 0.7,
             "scale_probability": 0.7,
             "flip": [0, 1, 2],
+            "shear_deg": 20,
+            "elastic_probability": 0.4,
         },
     }
 )
@@ -53,7 +56,9 @@ def posed(view: View) -> Pose:
     shown = view.pose.parameters()
     x, y, z = (axis in shown.get("flip", ()) for axis in range(3))
     turn = np.deg2rad(shown.get("turn_deg", np.zeros(3)))
-    return Pose(rotation_about(turn), shown.get("scale", 1.0), (x, y, z))
+    shear = np.eye(3)
+    shear[np.triu_indices(3, 1)] = np.tan(np.deg2rad(shown.get("shear_deg", np.zeros(3))))
+    return Pose(rotation_about(turn), shown.get("scale", 1.0), (x, y, z), shear)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -65,10 +70,12 @@ def test_the_numbers_shown_make_the_picture_again(store: Store, number: int) -> 
     size = CONFIG.patch.size
     middle = (np.asarray(size) - 1) / 2
     centre = shown.plain.affine[:3, :3] @ middle + shown.plain.affine[:3, 3]
-    changed = 0
+    changed = bent = 0
     for index, view in enumerate(shown.views, start=first):
         matrix = compose_map(scan, size, shown.spacing_mm, centre, posed(view))
-        patch = sample(reader, scan, matrix, size)
+        moved = view.bent and dense_displacement(view.bent, size, shown.spacing_mm)
+        patch = sample(reader, scan, matrix, size, deformation=moved)
+        bent += view.bent is not None
         np.testing.assert_allclose(view.affine, patch.affine, atol=1e-9)
         policy = POLICIES[shown.policy]
         rng = generator(SEED, 0, index, Stream.INTENSITY)
@@ -81,6 +88,7 @@ def test_the_numbers_shown_make_the_picture_again(store: Store, number: int) -> 
         np.testing.assert_allclose(view.image, expected.numpy(), atol=2e-4)
         changed += bool(view.steps)
     assert changed > 3
+    assert bent > 1
     assert len({str(view.pose.parameters()) for view in shown.views}) > 6
 
 

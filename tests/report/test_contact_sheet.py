@@ -26,10 +26,10 @@ UID = "3f9a12cd" + "0123456789abcdef" * 2
 def shown(policy: str = "MR", views: int = 3) -> ShownScan:
     rng = np.random.default_rng(0)
     image = rng.uniform(-1, 1, (8, 10, 6)).astype(np.float32)
-    drawn = [View(image, np.eye(4), Pose(scale=1.25), [(Gamma(1.5), {"power": 1.234})])]
+    drawn = [View(image, np.eye(4), Pose(scale=1.25), None, [(Gamma(1.5), {"power": 1.234})])]
     return ShownScan(
-        UID, policy, "arbitrary", np.array([1.0, 1.5, 2.0]), np.ones(image.shape, dtype=bool), -1.0,
-        View(image, np.eye(4), Pose(), []), drawn * views,
+        UID, policy, np.array([1.0, 1.5, 2.0]), np.ones(image.shape, dtype=bool), -1.0,
+        View(image, np.eye(4), Pose(), None, []), drawn * views,
     )  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -79,12 +79,16 @@ def test_what_was_drawn_stands_under_each_view() -> None:
     assert sum(UID[:8] in text for text in texts) == 2
 
 
-def test_texts_do_not_overlap_and_stay_on_the_paper() -> None:
-    figure = contact_sheet([shown(views=3)], "first line")
+@pytest.mark.parametrize("views", [1, 5])
+def test_texts_do_not_overlap_and_stay_on_the_paper(views: int) -> None:
+    scans = [shown(policy, views) for policy in ("MR", "PT", "CT")]
+    figure = contact_sheet(scans, "Patches as pretraining draws them, plane by plane. " * 4)
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     paper = figure.bbox
     for number, one in enumerate(boxes):
-        assert one.x0 >= 0 and one.y0 >= 0 and one.x1 <= paper.x1 and one.y1 <= paper.y1
+        assert min(one.x0, one.y0) >= 0
+        assert one.x1 <= paper.x1
+        assert one.y1 <= paper.y1
         assert not any(one.overlaps(other) for other in boxes[number + 1 :])
 
 
@@ -98,7 +102,7 @@ def test_the_png_is_grey_says_nothing_of_its_making_and_is_the_same_each_time(
     with Image.open(tmp_path / "new" / "a.png") as picture:
         assert picture.mode == "L"
         assert set(picture.info) == {"dpi"}
-        width, height = contact_sheet([shown()], "").get_size_inches() * DPI
+        width, height = contact_sheet([shown()], "first line").get_size_inches() * DPI
         assert picture.size == (round(width), round(height))
         assert np.asarray(picture).std() > 20
     assert UID.encode() not in one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medssl.augment.batch import MODALITIES
+from medssl.augment.elastic import ControlLattice
 from medssl.augment.intensity.bias_field import BiasField
 from medssl.augment.intensity.blur import Blur
 from medssl.augment.intensity.calibration import HounsfieldCalibration
@@ -12,19 +13,30 @@ from medssl.augment.intensity.low_resolution import LowResolution
 from medssl.augment.intensity.metal_streaks import MetalStreaks
 from medssl.augment.placement import Pose, rotation_about
 from medssl.augment.policies import POLICIES
-from medssl.report.drawn_words import pose_lines, step_line
+from medssl.report.drawn_words import deformation_line, pose_lines, step_line
 
 TIED = "\N{NO-BREAK SPACE}"
 
 
 def test_a_pose_is_told_as_it_was_drawn() -> None:
     turned = Pose(rotation_about(np.deg2rad([4.2, -11.0, 0.26])), 1.1849, (True, False, True))
-    assert pose_lines(turned.parameters()) == [
+    assert [line.replace(TIED, " ") for line in pose_lines(turned.parameters())] == [
         "turned +4.2° −11.0° +0.3°",
         "scaled × 1.18",
         "mirrored left-right, top-bottom",
     ]
     assert pose_lines(Pose().parameters()) == []
+    shear = np.eye(3)
+    shear[0, 2] = np.tan(np.deg2rad(-5.0))
+    (told,) = pose_lines(Pose(shear=shear).parameters())
+    assert told.replace(TIED, " ") == "sheared +0.0° −5.0° +0.0°"
+
+
+def test_a_deformation_is_told_by_its_largest_step() -> None:
+    moved = np.zeros((3, 4, 4, 4), dtype=np.float32)
+    moved[1, 2, 2, 2] = -3.25
+    told = deformation_line(ControlLattice(moved, (24.0, 24.0, 24.0)))
+    assert told.replace(TIED, " ") == "bent by up to 3.25 mm, points 24 mm apart"
 
 
 def test_numbers_have_names_and_units() -> None:
@@ -51,7 +63,7 @@ def test_every_step_of_every_policy_can_be_told_in_a_few_lines() -> None:
                 drawn = step.draw(np.random.default_rng(seed), 1.0)
                 told = step_line(step, drawn)
                 assert len(told) < 220, told
-                assert "[" not in told and "_" not in told, told
+                assert not set("[]_") & set(told), told
 
 
 def test_seeds_are_not_told() -> None:

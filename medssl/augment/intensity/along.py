@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medssl.augment.intensity.compiled import loops, run
+from medssl.augment.intensity.device import on_device
 
 Matrix = npt.NDArray[np.float32]
 """(size, size): row i holds the weights of the voxels whose sum voxel i becomes."""
@@ -22,20 +23,24 @@ _TILE, _BLOCK, _ROWS = 64, 16, 4
 def along(image: Tensor, matrices: Sequence[Matrix], axes: Sequence[int]) -> Tensor:
     """Each view (C, D, H, W) of (N, C, D, H, W) times its matrix along its axis of 0, 1, 2.
 
-    In place on the CPU with compiled loops, else anew. Array code takes an operation for each
-    diagonal that is not zero: for narrow bands alone.
+    In place on the CPU, anew elsewhere. There every diagonal that is not zero takes an operation,
+    which is for narrow bands; the bits of a matrix product may depend on how many views there are.
     """
     library = loops(image)
-    if library is not None:
+    if image.device.type == "cpu":
         for view, matrix, axis in zip(image, matrices, axes, strict=True):
-            _loop(library, view, matrix, axis)
+            if library is not None:
+                _loop(library, view, matrix, axis)
+            else:
+                view.copy_(_product(view, torch.from_numpy(matrix), axis))
         return image
     if len(set(axes)) == 1:
         return _diagonals(image, matrices, axes[0])
     result = torch.empty_like(image)
     for axis in set(axes):
         rows = [row for row, own in enumerate(axes) if own == axis]
-        result[rows] = _diagonals(image[rows], [matrices[row] for row in rows], axis)
+        at = on_device(np.array(rows), image.device)
+        result[at] = _diagonals(image[at], [matrices[row] for row in rows], axis)
     return result
 
 
@@ -71,6 +76,14 @@ def _ranges(used: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     return np.stack([first, np.where(used.any(axis=1), last, first)], axis=1).astype(np.int32)
 
 
+def _product(view: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    if axis == 2:
+        return view @ matrix.T
+    if axis == 1:
+        return matrix @ view
+    return (matrix @ view.flatten(2)).view_as(view)
+
+
 def _diagonals(image: Tensor, matrices: Sequence[Matrix], axis: int) -> Tensor:
     dim = axis + 2
     size = image.shape[dim]
@@ -79,7 +92,7 @@ def _diagonals(image: Tensor, matrices: Sequence[Matrix], axis: int) -> Tensor:
     reach = int(np.abs(columns - rows).max(initial=0))
     padded = np.pad(together, ((0, 0), (0, 0), (reach, reach)))
     voxel, offset = np.arange(size)[:, None], np.arange(2 * reach + 1)
-    bands = torch.from_numpy(padded[:, voxel, voxel + offset]).to(image.device)  # (N, size, offset)
+    bands = on_device(padded[:, voxel, voxel + offset], image.device)  # (N, size, offset)
     shape = [len(matrices), 1, 1, 1, 1]
     shape[dim] = size
     # What lies beyond the edges has no weight.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from medssl.augment.intensity.compiled import loops, noise_key, run
+from medssl.augment.intensity.device import on_device
 
 Parameters = dict[str, Any]
 """What was drawn for one view: plain numbers and small arrays, by the name of what they mean."""
@@ -38,9 +39,8 @@ class Views:
 
     def each(self, numbers: Sequence[float]) -> Tensor:
         """One number a view as (N, 1, 1, 1, 1), on the image's device."""
-        return torch.tensor(numbers, dtype=torch.float32).to(self.image.device)[
-            :, None, None, None, None
-        ]
+        values = on_device(np.asarray(numbers, dtype=np.float32), self.image.device)
+        return values.view(-1, 1, 1, 1, 1)
 
     def one_by_one(
         self, drawn: Sequence[Parameters]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views
 from medssl.augment.intensity.compiled import loops, run
+from medssl.augment.intensity.device import on_device
 
 _ORDER = 3
 _LEGENDRE = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [-0.5, 0, 1.5, 0], [0, -1.5, 0, 2.5]])
@@ -45,8 +46,8 @@ class BiasField:
                 powers, shape = _powers_of_two(one["coefficients"]), np.array(image.shape, np.int32)
                 run(library, "field", image, shape, powers, background)
             return views.image
-        coefficients = np.stack([one["coefficients"] for one in drawn])
-        field = bias_exponent(torch.from_numpy(coefficients), views.image).exp_()
+        coefficients = np.stack([one["coefficients"] for one in drawn]).astype(np.float32)
+        field = bias_exponent(on_device(coefficients, views.image.device), views.image).exp_()
         return views.image.sub_(views.floor).mul_(field).add_(views.floor)
 
 
@@ -63,9 +64,8 @@ def bias_exponent(coefficients: Tensor, image: Tensor) -> Tensor:
     Sums are written out: a matrix product's bits may depend on how many views there are.
     """
     x, y, z = (_legendre(n, image) for n in image.shape[2:])
-    terms = coefficients.to(image.device, image.dtype)
     # From the last axis on, so that what lies between stays small: (N, i, j, W), then (N, i, H, W).
-    lines = _total([terms[:, :, :, k, None] * z[k] for k in range(_ORDER + 1)])
+    lines = _total([coefficients[:, :, :, k, None] * z[k] for k in range(_ORDER + 1)])
     planes = _total([lines[:, :, j, None] * y[j][:, None] for j in range(_ORDER + 1)])
     field = planes[:, 0, None] * x[0][:, None, None]
     for i in range(1, _ORDER + 1):

@@ -38,7 +38,7 @@ class Blur:
 def smooth(image: Tensor, sigmas: Sequence[float], axes: Sequence[int] = (0, 1, 2)) -> Tensor:
     """Each view of (N, C, D, H, W) convolved with a Gaussian of its sigma, voxels, along `axes`.
 
-    The Gaussian ends at 3 sigma. In place on the CPU with compiled loops, else anew.
+    The Gaussian ends at 3 sigma. In place on the CPU, anew elsewhere.
     """
     for axis in axes:
         size = image.shape[axis + 2]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medssl.augment.intensity.compiled import loops, run
-
-_MOST = 3e38
+from medssl.augment.intensity.compiled import NO_LIMIT, loops, run
 
 
 def held_to_range(
@@ -17,7 +15,7 @@ def held_to_range(
 
     image (N, C, D, H, W), changed in place; valid (N, 1, D, H, W) bool; background (N,).
     """
-    most = _MOST if highest is None else highest
+    most = NO_LIMIT if highest is None else highest
     library = loops(image)
     if library is None:
         floor = background.view(-1, 1, 1, 1, 1)

@@ -9,9 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from medssl.augment.intensity.base import Parameters, Views, factor
-from medssl.augment.intensity.compiled import loops, run
-
-_MOST = 3e38
+from medssl.augment.intensity.compiled import NO_LIMIT, loops, run
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Brightness:
         if library is not None:
             for image, background, _, one in views.one_by_one(drawn):
                 slope, offset = one["factor"], background * (1 - one["factor"])
-                run(library, "line", image, image.numel(), -_MOST, _MOST, slope, offset)
+                run(library, "line", image, image.numel(), -NO_LIMIT, NO_LIMIT, slope, offset)
             return views.image
         factors = views.each([one["factor"] for one in drawn])
         return views.image.sub_(views.floor).mul_(factors).add_(views.floor)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from medssl import kernels
 
+NO_LIMIT = 3e38
+"""In place of infinity, which loops are not compiled for."""
+
 
 def loops(image: Tensor) -> ctypes.CDLL | None:
     """The compiled loops, where there are any and the image lies where they can reach it."""

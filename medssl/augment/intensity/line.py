@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from medssl.augment.intensity.base import Views
-from medssl.augment.intensity.compiled import loops, run
-
-_MOST = 3e38
+from medssl.augment.intensity.compiled import NO_LIMIT, loops, run
 
 
 @dataclass(frozen=True)
@@ -20,8 +18,8 @@ class Line:
 
     slope: float
     offset: float = 0.0
-    low: float = -_MOST
-    high: float = _MOST
+    low: float = -NO_LIMIT
+    high: float = NO_LIMIT
 
 
 def apply_lines(views: Views, lines: Sequence[Line]) -> Tensor:

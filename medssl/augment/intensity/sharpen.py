@@ -31,13 +31,11 @@ class Sharpen:
         return {"share": between(rng, strength, 0.0, self.most)}
 
     def apply(self, views: Views, drawn: Sequence[Parameters]) -> Tensor:
-        sigmas = [_DETAIL_VOXELS] * len(drawn)
+        blurred = smooth(copy_of(views.image), [_DETAIL_VOXELS] * len(drawn), self.axes)
         library = loops(views.image)
-        if library is not None:
-            blurred = smooth(copy_of(views.image), sigmas, self.axes)
-            for image, other, one in zip(views.image, blurred, drawn, strict=True):
-                run(library, "add_difference", image, other, image.numel(), one["share"])
-            return views.image
-        share = views.each([one["share"] for one in drawn])
-        coarse = smooth(views.image, sigmas, self.axes)
-        return coarse.sub_(views.image).mul_(-share).add_(views.image)
+        if library is None:
+            share = views.each([one["share"] for one in drawn])
+            return blurred.sub_(views.image).mul_(-share).add_(views.image)
+        for image, other, one in zip(views.image, blurred, drawn, strict=True):
+            run(library, "add_difference", image, other, image.numel(), one["share"])
+        return views.image
