@@ -71,6 +71,13 @@ def seconds_since_start() -> float:
     return time.time() - float(os.environ["BENCH_STARTED"])
 
 
+def cpu_seconds() -> float:
+    """Spent so far by this process and its children, on all cores."""
+    process = psutil.Process()
+    times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
 def _family_mb(pid: int) -> float:
     try:
         process = psutil.Process(pid)

@@ -8,6 +8,8 @@ import torch
 
 from medssl.volume import Modality
 
+READ_ON_CPU = ("index", "policy")
+"""What decides the draws of a step; to read it back from a GPU would wait for the GPU."""
 CONTROL = ("control", "control_cells", "control_per_voxel")
 MODALITIES: tuple[Modality, ...] = ("CT", "MR", "PT", "OT")
 

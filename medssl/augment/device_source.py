@@ -36,8 +36,7 @@ class DevicePretrainSource(PretrainSource):
     cut_finish    (B, V, 8) float64, the fields of `interpolate.Finish`
     block b v     (d, h, w) 8 or 16 bits, or float32; for each row and view one of its own size
     measured b v  (d, h, w) bool, False on padding; only of boxes that hold some
-    moved b v, stored moved b v  (3, D, H, W), how far the voxels of a bent view move, in voxels of
-                  the block and of the scan
+    moved b v     (3, D, H, W) float32, how far the voxels of a bent view move, in its voxels
     """
 
     def blank(self, count: int) -> Batch:
@@ -66,11 +65,9 @@ class DevicePretrainSource(PretrainSource):
         measured = _measured(cut)
         if measured is not None:
             batch[_key("measured", at)] = _copied(measured, pinned)
-        stored_moved = moved_by(matrix, deformation)
-        for name, moved in (("moved", cut.moved), ("stored moved", stored_moved)):
-            if moved is not None:
-                batch[_key(name, at)] = _copied(moved, pinned)
-        shown = body_of_patch(body, matrix, size, stored_moved)
+        if deformation is not None:
+            batch[_key("moved", at)] = _copied(deformation, pinned)
+        shown = body_of_patch(body, matrix, size, moved_by(matrix, deformation))
         batch["body"][at][0] = torch.from_numpy(shown)
         batch["cut_map"][at] = torch.from_numpy(cut.matrix)
         batch["measured_map"][at] = torch.from_numpy(within(matrix, cut.box))
@@ -94,35 +91,30 @@ class DevicePretrainSource(PretrainSource):
         shape = batch["body"].shape
         places = [(row, view) for row in range(shape[0]) for view in range(shape[1])]
         numbers = {name: batch.pop(name).flatten(0, 1) for name in _NUMBERS}
+        moved = _moved(batch, places, size)
         image, valid = sample_blocks(
             [batch.pop(_key("block", at)) for at in places],
             numbers["cut_map"],
             numbers["cut_bounds"],
             numbers["cut_finish"].float(),
             size,
-            _moved("moved", batch, places, size),
+            moved,
         )
-        stored_moved = _moved("stored moved", batch, places, size)
         padded = [n for n, at in enumerate(places) if _key("measured", at) in batch]
         if padded:
             measured = [batch.pop(_key("measured", places[n])) for n in padded]
-            valid[padded] &= nearest_in_blocks(
-                measured,
-                numbers["measured_map"][padded],
-                size,
-                None if stored_moved is None else stored_moved[padded],
-            )
+            matrices = numbers["measured_map"][padded]
+            moved = None if moved is None else moved[padded]
+            valid[padded] &= nearest_in_blocks(measured, matrices, size, moved)
             background = numbers["cut_finish"][:, 7].float().view(-1, 1, 1, 1, 1)
             image = torch.where(valid, image, background)
         batch["image"], batch["valid"] = image.view(shape), valid.view(shape)
         batch["body"] &= batch["valid"]
 
 
-def _moved(
-    name: str, batch: Batch, places: list[tuple[int, int]], size: Size
-) -> torch.Tensor | None:
+def _moved(batch: Batch, places: list[tuple[int, int]], size: Size) -> torch.Tensor | None:
     """(N, 3, size) taken out of a batch; None where no patch is bent."""
-    taken = [batch.pop(_key(name, at), None) for at in places]
+    taken = [batch.pop(_key("moved", at), None) for at in places]
     bent = [moved for moved in taken if moved is not None]
     if not bent:
         return None

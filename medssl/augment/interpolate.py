@@ -8,7 +8,7 @@ not there.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,8 @@ def sample_block(
     low, high = corners(matrix, size)
     if moved is not None:
         low, high = low + moved.min(axis=(1, 2, 3)), high + moved.max(axis=(1, 2, 3))
-    within = bool((low >= bounds.widened.low).all() and (high <= bounds.widened.high).all())
+    ends = bounds.widened
+    within = bool((low >= ends.low).all() and (high <= ends.high).all())
     if within:
         valid.fill(True)
     loops = kernels.library()
@@ -188,6 +189,9 @@ def _exact_in_float32(block: Array) -> bool:
     return block.dtype.itemsize <= 2 or block.dtype == np.float32
 
 
+_TWO, _THREE, _ENDS = ctypes.c_int64 * 2, ctypes.c_int64 * 3, ctypes.c_double * 3
+
+
 class _Finish(ctypes.Structure):
     """`struct finish` of sample.c."""
 
@@ -211,19 +215,20 @@ def _call(
     moved = None if moved is None else np.ascontiguousarray(moved, dtype=np.float32)
     rows = np.ascontiguousarray(matrix[:3], dtype=np.float64)
     bounds = bounds or Bounds.of(size)
-    values = None if finish is None else ctypes.byref(_Finish(*astuple(finish)))
+    values = None if finish is None else ctypes.byref(_Finish(*vars(finish).values()))
+    ends = bounds.widened
     code = loops.medssl_sample(
         ctypes.c_void_p(block.ctypes.data),
         _TYPES[block.dtype.name],
-        (ctypes.c_int64 * 3)(*block.shape),
-        (ctypes.c_int64 * 2)(*(step // block.itemsize for step in block.strides[:2])),
+        _THREE(*block.shape),
+        _TWO(*(step // block.itemsize for step in block.strides[:2])),
         ctypes.c_void_p(rows.ctypes.data),
         ctypes.c_void_p(None if moved is None else moved.ctypes.data),
-        (ctypes.c_int64 * 3)(*size),
+        _THREE(*size),
         order,
         values,
-        (ctypes.c_double * 3)(*bounds.widened.low),
-        (ctypes.c_double * 3)(*bounds.widened.high),
+        _ENDS(*ends.low),
+        _ENDS(*ends.high),
         int(valid is None),
         ctypes.c_void_p(image.ctypes.data),
         ctypes.c_void_p(None if valid is None else valid.ctypes.data),

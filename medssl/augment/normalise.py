@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -69,7 +70,7 @@ class Normaliser:
         scale = max((p75 - p25) / _IQR_OF_NORMAL, span / _LARGEST_SPAN)
         return cls(policy, p00_5, p99_5, centre=p50, scale=scale)
 
-    @property
+    @cached_property
     def background(self) -> float:
         return float(self(np.array([self.low], dtype=np.float32))[0])
 

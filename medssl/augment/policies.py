@@ -143,9 +143,9 @@ def augment_in_place(
 
     Every view has its own randomness, keyed by (seed, step, place in the global batch, view), and
     what it becomes depends on nothing else in the batch. Outside the scan the image stays
-    background. On the CPU views are changed one after the other, on other devices together. Fields of
-    noise are drawn on the image's device: a GPU's are other ones of the same distribution, and so
-    are those of array code where no loops are compiled.
+    background. On the CPU views are changed one after the other, on other devices together. Fields
+    of noise are drawn where the image is: a GPU's are others of the same distribution, and so are
+    those of array code where no loops are compiled.
 
     Args:
         first_view: number of the first view in "image" among all views of its volume.

@@ -69,7 +69,6 @@ class Cut:
         bounds: the scan in the block's coordinates.
         finish: what makes normalised values of the block's.
         padding: lowest and highest stored number that is no measurement.
-        moved: (3, size) voxels of the block, added to the coordinates; of a bent patch alone.
     """
 
     box: Box
@@ -79,7 +78,6 @@ class Cut:
     bounds: Bounds
     finish: Finish
     padding: tuple[float, float] | None
-    moved: Displacement | None = None
 
 
 def sample_volume(
@@ -158,7 +156,8 @@ def sample(
         image.fill(scan.normaliser.background)
         valid.fill(False)
         return Patch(image, valid, mask, matrix, scan.affine @ matrix)
-    sample_block(cut.block, cut.matrix, size, cut.finish, cut.bounds, image, valid, cut.moved)
+    moved = moved_by(cut.matrix, deformation)
+    sample_block(cut.block, cut.matrix, size, cut.finish, cut.bounds, image, valid, moved)
     to_stored = within(matrix, cut.box)
     moved = moved_by(matrix, deformation)
     if cut.padding is not None:
@@ -206,7 +205,6 @@ def cut_out(
         bounds,
         scan.normaliser.finish(float(rescale.slope), float(rescale.intercept)),
         reader.padding(scan.volume_uid),
-        moved_by(to_block, deformation),
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medssl.augment.batch import Batch, SampleSource
+from medssl.augment.batch import READ_ON_CPU, Batch, SampleSource
 from medssl.augment.loader import Loader
 from medssl.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from medssl.engine.config import OptimConfig, RuntimeConfig
@@ -190,7 +190,10 @@ class _Loop:
         """One optimiser step on this process's part of the batch."""
         device = self.world.device
         if device.type == "cuda":
-            batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            batch = {
+                name: value if name in READ_ON_CPU else value.to(device, non_blocking=True)
+                for name, value in batch.items()
+            }
             self.source.finish(batch, step)
         self._set_learning_rates(step)
         seed_step(self.seed, step, self.world.rank)

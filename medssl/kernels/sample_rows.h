@@ -55,6 +55,17 @@ CORE void NAME(nearest)(const VOXEL *restrict block, const struct grid *grid, co
   const float dz = row->step[0], dy = row->step[1], dx = row->step[2];
   const float zm = grid->last[0], ym = grid->last[1], xm = grid->last[2];
   const int xi = grid->base[2];
+  const float x_end = x0 + dx * (n - 1);
+  if (!row->moved && dz == 0.0f && dy == 0.0f && (dx == 1.0f || dx == -1.0f) && x0 >= 0.0f &&
+      x0 <= xm && x_end >= 0.0f && x_end <= xm) { /* voxels as they lie */
+    const int z = (int)(HELD(z0, zm) + 0.5f), y = (int)(HELD(y0, ym) + 0.5f);
+    const VOXEL *from = block + z * sz + y * sy + (int)(x0 + 0.5f);
+    if (dx > 0.0f)
+      for (int k = 0; k < n; k++) out[k] = (float)from[k];
+    else
+      for (int k = 0; k < n; k++) out[k] = (float)from[-k];
+    return;
+  }
   if (row->moved) {
     const float *restrict uz = row->moved, *restrict uy = uz + n, *restrict ux = uy + n;
 #pragma omp simd

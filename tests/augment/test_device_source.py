@@ -58,11 +58,15 @@ def assert_alike(one: Batch, other: Batch) -> None:
             assert torch.equal(value, other[key]), key
 
 
-def test_bent_patches_are_those_of_the_threads(small_store: Store) -> None:
-    config = config_of(1.0, enabled=False)
-    bending = {"elastic_probability": 0.6, "elastic_spacing_mm": (8.0, 12.0)}
-    spatial = config.spatial.model_copy(update={**bending, "elastic_displacement_mm": 3.0})
-    config = config.model_copy(update={"spatial": spatial})
+def bending(config: AugmentConfig) -> AugmentConfig:
+    often = {"elastic_probability": 0.6, "elastic_spacing_mm": (8.0, 12.0)}
+    spatial = config.spatial.model_copy(update={**often, "elastic_displacement_mm": 3.0})
+    return config.model_copy(update={"spatial": spatial})
+
+
+@pytest.mark.parametrize("spacing_mm", [1.0, 2.5])
+def test_bent_patches_are_those_of_the_threads(small_store: Store, spacing_mm: float) -> None:
+    config = bending(config_of(spacing_mm, enabled=False))
     sides = (PretrainSource, DevicePretrainSource)
     threads, device = (finished(source_of(kind, small_store, config)) for kind in sides)
     for one, other in zip(device, threads, strict=True):
@@ -90,8 +94,9 @@ def test_patches_are_those_of_the_threads(
         assert_alike(one, other)
 
 
+@pytest.mark.parametrize("bend", [lambda config: config, bending], ids=["straight", "bent"])
 def test_padding_and_unsigned_numbers(
-    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, bend: Any
 ) -> None:
     monkeypatch.setattr(Reader, "padding", lambda *_: (0.0, 10.0))
     rng = np.random.default_rng(2)
@@ -99,7 +104,7 @@ def test_padding_and_unsigned_numbers(
     stored[:, :7] = 0
     scan = (stored, Rescale(0.01, -3.0), affine_of_codes("LPS"), "MR", "arbitrary")
     store = make_store([scan])
-    config = config_of(1.0, enabled=False)
+    config = bend(config_of(1.0, enabled=False))
     sides = (PretrainSource, DevicePretrainSource)
     threads, device = (finished(source_of(kind, store, config)) for kind in sides)
     for one, other in zip(device, threads, strict=True):

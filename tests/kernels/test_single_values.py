@@ -25,7 +25,7 @@ def loops(request: pytest.FixtureRequest) -> ctypes.CDLL:
 
 
 def test_exp2_over_its_range(loops: ctypes.CDLL) -> None:
-    x = np.linspace(-126, 126, 2_000_001).astype(np.float32)
+    x = np.linspace(-126, 126, 500_001).astype(np.float32)
     y = x.copy()
     run(loops, "exp2", y, y.size)
     assert np.abs(y / np.exp2(x.astype(float)) - 1).max() < 2e-7
@@ -35,7 +35,7 @@ def test_exp2_over_its_range(loops: ctypes.CDLL) -> None:
 
 
 def test_log2_over_its_range(loops: ctypes.CDLL) -> None:
-    x = np.concatenate([np.geomspace(2e-38, 3e38, 1_000_001), np.linspace(0.5, 2, 1_000_001)])
+    x = np.concatenate([np.geomspace(2e-38, 3e38, 300_001), np.linspace(0.5, 2, 300_001)])
     x = x.astype(np.float32)
     y = x.copy()
     run(loops, "log2", y, y.size)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from medssl.augment.intensity.count_noise import CountNoise
@@ -19,6 +20,20 @@ def test_the_mean_is_kept_and_the_variance_is_the_mean_by_counts(suv: float) -> 
     noisy = change(CountNoise(20, 20), image, background=0).square()
     assert noisy.mean().item() == pytest.approx(suv, rel=0.02)
     assert noisy.var().item() == pytest.approx(suv / 20, rel=0.03)
+
+
+@pytest.mark.parametrize("expected", [0.02, 0.7, 5.0, 9.99, 10.01, 13.0, 60.0, 900.0])
+@pytest.mark.usefixtures("computed_both_ways")
+def test_counts_are_poisson_distributed(expected: float) -> None:
+    image = torch.full((1, 40, 40, 40), math.sqrt(expected / 20))
+    noisy = change(CountNoise(20, 20), image, seed=2, background=0).square() * 20
+    counts = noisy.round().long().flatten().numpy()
+    # Bins of about a hundredth of all or more, the tails in the outermost.
+    poisson = scipy.stats.poisson(expected)
+    edges = np.unique(poisson.ppf(np.linspace(0.003, 0.997, 40)))
+    chances = np.diff([0, *poisson.cdf(edges), 1])
+    seen = np.bincount(np.searchsorted(edges, counts), minlength=len(chances))
+    assert scipy.stats.chisquare(seen, chances * counts.size).pvalue > 1e-3
 
 
 def test_values_are_whole_counts() -> None:

@@ -15,7 +15,8 @@ from medssl.augment.policies import POLICIES
 
 from .conftest import change, scene
 
-ALL = [transform for policy in POLICIES.values() for _, transform in policy.steps]
+STEPS = [transform for policy in POLICIES.values() for _, transform in policy.steps]
+ALL = list({type(transform): transform for transform in STEPS}.values())
 RANDOM = (GaussianNoise, RicianNoise, CountNoise)
 DETERMINISTIC = [transform for transform in ALL if not isinstance(transform, RANDOM)]
 
