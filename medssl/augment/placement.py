@@ -34,15 +34,17 @@ class Pose:
     shear: Vector = field(default_factory=lambda: np.eye(3))
 
     def parameters(self) -> dict[str, Any]:
-        """What there is of it, in plain numbers: `turn_deg`, `scale`, `flip`; empty for none.
+        """What there is of it, in plain numbers: `turn_deg`, `shear_deg`, `scale`, `flip`.
 
         `turn_deg` is (3,), degrees about the scan's axes to the right, the front and the top, one
-        turn after the other, the second within -90 ... 90: see `rotation_about`. `flip` counts the
-        mirrored axes.
+        turn after the other, the second within -90 ... 90: see `rotation_about`. `shear_deg` is
+        (3,), of right by front, right by top and front by top. `flip` counts the mirrored axes.
         """
         found: dict[str, Any] = {}
         if not np.array_equal(self.rotation, np.eye(3)):
             found["turn_deg"] = np.rad2deg(angles_of(self.rotation))
+        if not np.array_equal(self.shear, np.eye(3)):
+            found["shear_deg"] = np.rad2deg(np.arctan(self.shear[np.triu_indices(3, 1)]))
         if self.scale != 1.0:
             found["scale"] = self.scale
         if any(self.flip):

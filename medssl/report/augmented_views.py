@@ -18,7 +18,8 @@ import torch
 from medssl.augment.batch import MODALITIES
 from medssl.augment.config import AugmentConfig
 from medssl.augment.crops import draw_centre
-from medssl.augment.placement import Pose, compose_map, draw_pose
+from medssl.augment.elastic import ControlLattice, dense_displacement
+from medssl.augment.placement import Pose, compose_map, draw_deformation, draw_pose
 from medssl.augment.policies import POLICIES, Steps, augment_intensities, draw_steps
 from medssl.augment.reader import Reader
 from medssl.augment.rng import Stream, generator
@@ -36,13 +37,15 @@ class View:
     Attributes:
         image: (D, H, W) float32, normalised; axes to the right, the front and the top.
         affine: 4x4, index of its voxel -> RAS millimetres.
-        pose: how it was turned, scaled and mirrored.
+        pose: how it was turned, sheared, scaled and mirrored.
+        bent: how it was deformed beside that, or None.
         steps: what was done to its values, in order.
     """
 
     image: npt.NDArray[np.float32]
     affine: npt.NDArray[np.float64]
     pose: Pose
+    bent: ControlLattice | None
     steps: Steps
 
 
@@ -52,7 +55,6 @@ class ShownScan:
 
     Attributes:
         policy: the intensity policy that fits the scan's units.
-        units: of the stored values.
         spacing_mm: (3,), of the patch.
         valid: (D, H, W) bool, where `plain` is a measurement.
         background: the image's value for air.
@@ -60,7 +62,6 @@ class ShownScan:
 
     volume_uid: str
     policy: Modality
-    units: str
     spacing_mm: Vector
     valid: npt.NDArray[np.bool_]
     background: float
@@ -96,34 +97,46 @@ def draw_scan(
         reader.body(scan.volume_uid),
     )
     plain = sample(reader, scan, compose_map(scan, size, spacing, centre, Pose()), size)
-    poses, patches, steps = [], [], []
-    policy = scan.normaliser.policy
-    intensity = intensity and config.intensity.enabled
-    for index in range(first, first + num_views):
-        # Two generators that are the same: one for the map, one for the pose in it.
-        turn, again = (generator(seed, _STEP, index, Stream.SPATIAL) for _ in range(2))
-        matrix = draw_map(turn, scan, config.patch, config.spatial, centre)
-        poses.append(draw_pose(again, config.spatial, spacing))
-        patches.append(sample(reader, scan, matrix, size))
-        values = generator(seed, _STEP, index, Stream.INTENSITY)
-        strength = config.intensity.strength
-        steps.append(draw_steps(POLICIES[policy], values, strength) if intensity else [])
+    drawn = [_draw_place(reader, scan, config, seed, first + n, centre) for n in range(num_views)]
+    patches = [patch for patch, _, _ in drawn]
     images = [patch.image for patch in patches]
-    if intensity:
+    steps: list[Steps] = [[] for _ in drawn]
+    if intensity and config.intensity.enabled:
         images = _augmented(scan, patches, config, seed, first)
+        steps = [_draw_steps(scan, config, seed, first + n) for n in range(num_views)]
     return ShownScan(
         scan.volume_uid,
-        policy,
-        str(row["units"]),
+        scan.normaliser.policy,
         spacing,
         plain.valid,
         scan.normaliser.background,
-        View(plain.image, plain.affine, Pose(), []),
+        View(plain.image, plain.affine, Pose(), None, []),
         [
-            View(image, patch.affine, pose, done)
-            for image, patch, pose, done in zip(images, patches, poses, steps, strict=True)
+            View(image, patch.affine, pose, bent, done)
+            for image, (patch, pose, bent), done in zip(images, drawn, steps, strict=True)
         ],
     )
+
+
+def _draw_place(
+    reader: Reader, scan: ScanInfo, config: AugmentConfig, seed: int, index: int, centre: Vector
+) -> tuple[Patch, Pose, ControlLattice | None]:
+    """Sample `index` before its values are augmented, and how it lies in the scan."""
+    patch, spatial = config.patch, config.spatial
+    spacing = scan.patch_spacing(patch.spacing_mm)
+    # Two generators that are the same: one for the map, one for the pose in it.
+    rng, again = (generator(seed, _STEP, index, Stream.SPATIAL) for _ in range(2))
+    matrix = draw_map(rng, scan, patch, spatial, centre)
+    pose = draw_pose(again, spatial, spacing)
+    rng = generator(seed, _STEP, index, Stream.ELASTIC)
+    lattice = draw_deformation(rng, spatial, patch.size, spacing)
+    moved = None if lattice is None else dense_displacement(lattice, patch.size, spacing)
+    return sample(reader, scan, matrix, patch.size, deformation=moved), pose, lattice
+
+
+def _draw_steps(scan: ScanInfo, config: AugmentConfig, seed: int, index: int) -> Steps:
+    rng = generator(seed, _STEP, index, Stream.INTENSITY)
+    return draw_steps(POLICIES[scan.normaliser.policy], rng, config.intensity.strength)
 
 
 def _augmented(

@@ -23,15 +23,16 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from medssl.report.augmented_views import ShownScan, View
-from medssl.report.drawn_words import pose_lines, step_line
+from medssl.report.drawn_words import deformation_line, pose_lines, step_line
 
 DPI = 120
 
 _COLUMN, _GAP, _MARGIN = 1.9, 0.08, 0.2  # inches
 _LINE, _TEXT, _TITLE = 0.133, 7.0, 9.5  # inches, points, points
-_HEAD, _CAPTION = 0.3, 0.19  # inches
+_CAPTION, _TITLE_LINE, _NOTE_LINE = 0.19, 0.25, 0.145  # inches
+_NOTES_PER_INCH = 16  # letters
 _LETTERS = 36
-_NOTE: dict[str, Any] = {"fontsize": _TEXT + 0.7, "color": "#444444"}
+_NOTE: dict[str, Any] = {"fontsize": _TEXT + 0.7, "color": "#444444", "va": "top"}
 # Axes along a picture's rows, along its columns, and through it: axial, coronal, sagittal.
 _PLANES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 
@@ -76,23 +77,29 @@ def contact_sheet(scans: Sequence[ShownScan], about: str) -> Figure:
         about: the first line.
     """
     num_columns = 1 + max(len(scan.views) for scan in scans)
-    lines = [[_lines(view) for view in scan.views] for scan in scans]
-    heights = [
-        _HEAD + _CAPTION + _planes_height(scan) + _LINE * (1.5 + max(map(len, told), default=0))
-        for scan, told in zip(scans, lines, strict=True)
+    width = 2 * _MARGIN + num_columns * (_COLUMN + _GAP) - _GAP
+    fits = int((width - 2 * _MARGIN) * _NOTES_PER_INCH)
+    heading = textwrap.wrap(about, fits)
+    blocks = [
+        _Block(
+            scan,
+            window,
+            textwrap.wrap(f"shown: {window.told}; normalised 1 is {window.unit}", fits),
+            [_lines(view) for view in scan.views],
+        )
+        for scan, window in ((scan, window_of(scan)) for scan in scans)
     ]
-    # whole pixels
-    width = round((2 * _MARGIN + num_columns * (_COLUMN + _GAP) - _GAP) * DPI) / DPI
-    height = round((2 * _MARGIN + 2 * _CAPTION + sum(heights)) * DPI) / DPI
+    height = 2 * _MARGIN + _NOTE_LINE * (len(heading) + 0.5) + sum(b.height for b in blocks)
+    width, height = (round(inches * DPI) / DPI for inches in (width, height))  # whole pixels
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     paper = figure.add_axes((0, 0, 1, 1))  # in inches, from the top left
     paper.set_axis_off()
-    paper.text(_MARGIN, _MARGIN, about, **_NOTE, va="top")
-    top = _MARGIN + 2 * _CAPTION
-    for scan, told, block in zip(scans, lines, heights, strict=True):
-        _draw_block(paper, scan, told, top, width)
-        top += block
+    paper.text(_MARGIN, _MARGIN, "\n".join(heading), **_NOTE)
+    top = _MARGIN + _NOTE_LINE * (len(heading) + 0.5)
+    for block in blocks:
+        _draw_block(paper, block, top, width)
+        top += block.height
     paper.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     return figure
 
@@ -130,24 +137,40 @@ def plane_of(image: npt.NDArray[Any], plane: int) -> npt.NDArray[Any]:
     return middle.T[::-1, ::-1]
 
 
-def _draw_block(
-    paper: Axes, scan: ShownScan, told: Sequence[list[str]], top: float, width: float
-) -> None:
-    window = window_of(scan)
+@dataclass(frozen=True)
+class _Block:
+    """What is shown of a scan: lines under its title, and lines under each view."""
+
+    scan: ShownScan
+    window: Window
+    notes: list[str]
+    told: list[list[str]]
+
+    @property
+    def head(self) -> float:
+        return _TITLE_LINE + _NOTE_LINE * (len(self.notes) + 0.4)
+
+    @property
+    def height(self) -> float:
+        lines = 1.5 + max(map(len, self.told), default=0)
+        return self.head + _CAPTION + _planes_height(self.scan) + _LINE * lines
+
+
+def _draw_block(paper: Axes, block: _Block, top: float, width: float) -> None:
+    scan, window = block.scan, block.window
     paper.plot([_MARGIN, width - _MARGIN], [top, top], color="#BBBBBB", linewidth=0.6)
     title = f"{scan.policy} policy · volume {scan.volume_uid[:8]} · "
     title += " × ".join(f"{mm:.3g}" for mm in scan.spacing_mm) + " mm"
     paper.text(_MARGIN, top + 0.07, title, fontsize=_TITLE, weight="bold", va="top")
-    note = f"shown: {window.told}; 1 in normalised values is {window.unit}"
-    paper.text(width - _MARGIN, top + 0.08, note, **_NOTE, ha="right", va="top")
-    top += _HEAD
+    paper.text(_MARGIN, top + _TITLE_LINE, "\n".join(block.notes), **_NOTE)
+    top += block.head
     for column, view in enumerate([scan.plain, *scan.views]):
         left = _MARGIN + column * (_COLUMN + _GAP)
         caption = f"view {column}" if column else "without augmentation"
         paper.text(left, top, caption, fontsize=_TEXT + 0.8, va="top", weight="bold")
         bottom = _draw_planes(paper, scan, view, window, left, top + _CAPTION, bar=column == 0)
         if column:
-            text = "\n".join(told[column - 1])
+            text = "\n".join(block.told[column - 1])
             paper.text(left, bottom + 0.04, text, fontsize=_TEXT, va="top", linespacing=1.25)
 
 
@@ -192,7 +215,9 @@ def _mark(paper: Axes, x: float, y: float, text: str, ink: str, **at: Any) -> No
 
 
 def _lines(view: View) -> list[str]:
-    told = [*pose_lines(view.pose.parameters()), *(step_line(*step) for step in view.steps)]
+    told = pose_lines(view.pose.parameters())
+    told += [] if view.bent is None else [deformation_line(view.bent)]
+    told += [step_line(*step) for step in view.steps]
     wrapped = [textwrap.wrap(line, _LETTERS, subsequent_indent="   ") for line in told]
     return [line for lines in wrapped for line in lines] or ["nothing drawn"]
 

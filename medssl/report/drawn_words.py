@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medssl.augment.elastic import ControlLattice
 from medssl.augment.intensity.base import Parameters, Transform
 
 AXES = ("left-right", "front-back", "top-bottom")
@@ -21,12 +22,23 @@ def pose_lines(parameters: Parameters) -> list[str]:
     """Lines for what `Pose.parameters` gives: "turned +4.2° −11.0° +0.3°", "scaled × 1.18"."""
     lines = []
     if "turn_deg" in parameters:
-        lines.append("turned " + " ".join(_real(f"{a:+.1f}°") for a in parameters["turn_deg"]))
+        lines.append("turned " + _degrees(parameters["turn_deg"]))
+    if "shear_deg" in parameters:
+        lines.append("sheared " + _degrees(parameters["shear_deg"]))
     if "scale" in parameters:
         lines.append(f"scaled × {parameters['scale']:.2f}")
     if "flip" in parameters:
         lines.append("mirrored " + ", ".join(AXES[axis] for axis in parameters["flip"]))
     return lines
+
+
+def deformation_line(lattice: ControlLattice) -> str:
+    """An elastic deformation: "bent by up to 3.2 mm, points 24 mm apart"."""
+    apart = np.mean(lattice.spacing_mm)
+    return (
+        f"bent by up to{_TIED}{number(lattice.largest_mm.max())}{_TIED}mm, "
+        f"points{_TIED}{apart:.0f}{_TIED}mm{_TIED}apart"
+    )
 
 
 def step_line(transform: Transform, parameters: Parameters) -> str:
@@ -73,7 +85,13 @@ def _list_told(values: npt.NDArray[np.float64]) -> str:
     if values.size <= _LISTED and values.ndim == 1:
         return " ".join(_real(f"{value:.2g}") for value in values)
     used = values[values != 0] if values.any() else values
+    if used.min() == used.max():
+        return number(used.min())
     return _TIED.join((_real(f"{used.min():.2g}"), "…", _real(f"{used.max():.2g}")))
+
+
+def _degrees(angles: npt.NDArray[np.float64]) -> str:
+    return _TIED.join(_real(f"{angle:+.1f}°") for angle in angles)
 
 
 def _real(text: str) -> str:

@@ -6,25 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from medssl.augment.batch import MODALITIES
-from medssl.augment.normalise import Normaliser
-from medssl.augment.reader import Reader
 from medssl.bundled import bundled
 from medssl.config import load_config
 from medssl.engine.config import PretrainConfig
 from medssl.errors import ConfigError
-from medssl.methods.catalogue import METHODS
 from medssl.progress import SILENT, Progress
-from medssl.report.augmented_views import draw_scan
-from medssl.report.contact_sheet import contact_sheet, write_png
 from medssl.store import open_store
 from medssl.store.schema import PERCENTILES
 from medssl.volume import Modality
 
 if TYPE_CHECKING:
     from medssl.store import Store
+
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 _SCANS = 2
 
@@ -79,6 +75,12 @@ def show(asked: ShowConfig, progress: Progress = SILENT) -> ShowResult:
     store = open_store(asked.store)
     path = asked.config or bundled("configs/pretrain/simclr.yaml")
     config = load_config(PretrainConfig, path, [*asked.overrides, f"store={asked.store}"])
+    # torch, monai and matplotlib take seconds to import: after what can fail at once.
+    from medssl.augment.reader import Reader
+    from medssl.methods.catalogue import METHODS
+    from medssl.report.augmented_views import draw_scan
+    from medssl.report.contact_sheet import contact_sheet, write_png
+
     intensity = METHODS[config.method.name].intensity
     if asked.volume is None:
         uids = choose_scans(store, None if policy is None else [policy], _SCANS)
@@ -98,7 +100,7 @@ def show(asked: ShowConfig, progress: Progress = SILENT) -> ShowResult:
     size = " × ".join(str(n) for n in config.augment.patch.size)
     about = (
         f"Patches of {size} voxels as pretraining draws them, seed {asked.seed}: axial, coronal "
-        "and sagittal plane through the middle.\n"
+        "and sagittal plane through the middle. "
         "Letters tell the patient's sides. Turns are about the axes to the right, front and top."
     )
     write_png(contact_sheet(scans, about), asked.out)
@@ -114,6 +116,8 @@ def choose_scans(store: Store, policies: Sequence[Modality] | None, most: int) -
     Raises:
         ConfigError: the store has no scan for one of the policies.
     """
+    from medssl.augment.normalise import Normaliser
+
     wanted = MODALITIES if policies is None else tuple(policies)
     rows = store.columns("modality", "units", "patient_key", *PERCENTILES)
     chosen: dict[Modality, list[str]] = {policy: [] for policy in wanted}

@@ -12,6 +12,7 @@ from medssl.augment.config import SpatialConfig
 from medssl.augment.normalise import Normaliser
 from medssl.augment.placement import (
     Pose,
+    angles_of,
     compose_map,
     draw_deformation,
     draw_pose,
@@ -109,3 +110,27 @@ def test_deformations_are_as_rare_as_asked_and_keep_slices_apart() -> None:
 def test_settings_without_sense_are_refused(settings: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SpatialConfig(**settings)
+
+
+def test_a_pose_tells_what_was_drawn() -> None:
+    config = SHEARED.model_copy(update={"rotate_deg": 85.0})
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        pose = draw_pose(np.random.default_rng(seed), config, ISOTROPIC)
+        rng.random()
+        angles = rng.uniform(-85.0, 85.0, 3)  # as `draw_pose` takes them
+        told = pose.parameters()
+        np.testing.assert_allclose(told["turn_deg"], angles, atol=1e-9)
+        assert told["scale"] == pose.scale
+        assert told.get("flip", ()) == tuple(np.flatnonzero(pose.flip))
+        slopes = pose.shear[[0, 0, 1], [1, 2, 2]]
+        np.testing.assert_allclose(np.tan(np.deg2rad(told["shear_deg"])), slopes)
+    assert Pose().parameters() == {}
+
+
+def test_angles_of_any_turn_make_it_again() -> None:
+    for angles in np.random.default_rng(0).uniform(-np.pi, np.pi, (50, 3)):
+        turn = rotation_about(angles)
+        found = angles_of(turn)
+        assert abs(found[1]) <= np.pi / 2
+        np.testing.assert_allclose(rotation_about(found), turn, atol=1e-12)

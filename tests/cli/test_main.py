@@ -27,7 +27,15 @@ def test_help_imports_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip().splitlines()[-1] == "[]"
-    for name in ("ingest", "pretrain", "finetune", "label-efficiency", "audit", "quickstart"):
+    for name in (
+        "ingest",
+        "pretrain",
+        "finetune",
+        "label-efficiency",
+        "audit",
+        "quickstart",
+        "show",
+    ):
         assert name in result.stdout
 
 
@@ -37,6 +45,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["pretrain", "none.yaml", "--out", "r"], "no configuration file at none.yaml"),
         (["pretrain", "typo.yaml", "--out", "r"], "did you mean batch_size?"),
         (["pretrain", "nostore.yaml", "--out", "r"], "no store at nowhere"),
+        (["show", "nowhere", "--out", "r"], "--out r: a PNG is written"),
+        (["show", "nowhere"], "no store at nowhere"),
     ],
 )
 def test_a_users_fault_is_one_line_and_exit_code_2(
