@@ -63,5 +63,5 @@ def test_detectors_see_the_corners_of_the_plane() -> None:
 
 def test_no_ray_has_less_than_no_length() -> None:
     """Rounding once left a ray -4e-15 voxels long, of whose noise the root was taken."""
-    lengths = ellipse_lengths((96, 96), np.array([0.68, 0.5]), np.array([3.5, 3.5]), 0.0)
+    lengths = ellipse_lengths((96, 96), np.array([17.28, 0.0]), np.array([3.5, 3.5]), 0.0)
     assert lengths.min() == 0.0
