@@ -73,11 +73,13 @@ def singles(job: Job) -> dict[str, Single]:
 
 
 def _draw(made: PretrainSource) -> Single:
-    """A patch of the first volume, read and sampled."""
-    numbers = count()
+    """A patch, read and sampled, once every volume is in the cache."""
+    numbers = count(len(made.scans))
+    for number in range(len(made.scans)):  # an epoch takes each volume once
+        made.sample(*divmod(number, BATCH))
 
     def call(_: Tensor) -> Tensor:
-        return made.sample(next(numbers) * len(made.scans), 0)["image"][0]
+        return made.sample(*divmod(next(numbers), BATCH))["image"][0]
 
     return call
 
