@@ -114,11 +114,14 @@ def _turned(
 ) -> Array:
     shift = np.zeros(3, dtype=np.float32) if moved is None else moved
     if order == 0:
-        index = []
-        for axis in range(3):
-            at = np.floor(coordinate(matrix[axis], size) + (shift[axis] + np.float32(0.5)))
-            index.append(np.clip(at, 0, block.shape[axis] - 1).astype(np.int32))
-        return np.asarray(block[index[0], index[1], index[2]])
+        index = np.zeros(size, dtype=np.int64)
+        for axis, n in enumerate(block.shape):
+            at = coordinate(matrix[axis], size)
+            at += shift[axis] + np.float32(0.5)
+            np.clip(at, 0, n - 0.5, out=at)  # from zero up, cutting off is rounding down
+            index *= n
+            index += at.astype(np.int32)
+        return np.asarray(block.ravel().take(index))
     grid = np.empty((*size, 3), dtype=np.float32)
     for axis in range(3):
         # grid_sample counts from -1 to 1 between the outer faces, and the last axis first.

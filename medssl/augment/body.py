@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from medssl.augment.array_sampling import Size
+from medssl.augment.array_sampling import Size, source_axes
 from medssl.augment.interpolate import Displacement, corners, interpolate
 from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.store.body import BodyMask
@@ -44,7 +44,23 @@ def body_of_patch(
     if not reached.any():
         return np.zeros(size, dtype=bool)
     to_block[:3, 3] -= first
+    sources = source_axes(to_block)
+    if sources is not None and moved is None:
+        return _along_axes(reached, to_block, size, sources)
     return interpolate(reached.view(np.uint8), to_block, size, order=0, moved=moved).view(bool)
+
+
+def _along_axes(
+    blocks: npt.NDArray[np.bool_], matrix: Affine, size: Size, sources: list[int]
+) -> npt.NDArray[np.bool_]:
+    """The nearest blocks under a map that does not turn: whole rows and planes are repeated."""
+    found: npt.NDArray[np.bool_] = blocks.transpose(sources)
+    for axis in (2, 1, 0):  # the largest copies come last, and are of whole planes
+        source = sources[axis]
+        at = np.arange(size[axis]) * matrix[source, axis] + matrix[source, 3]
+        nearest = np.clip(np.floor(at + 0.5), 0, blocks.shape[source] - 1).astype(np.intp)
+        found = found.take(nearest, axis=axis)
+    return np.ascontiguousarray(found)
 
 
 def body_shown(mask: BodyMask, scan: ScanInfo, centre_mm: Vector, extent_mm: Vector) -> float:

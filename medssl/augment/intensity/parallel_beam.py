@@ -46,7 +46,8 @@ def ellipse_lengths(
     s = s.clip(-1, 1)
     area = a * b * (s * np.sqrt(1 - s**2) + np.arcsin(s))
     # The integral rises, but for rounding near its end.
-    return np.diff(area, axis=1).clip(0)
+    lengths: FloatArray = np.diff(area, axis=1).clip(0)
+    return lengths
 
 
 def filtered(projections: FloatArray) -> FloatArray:
