@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from medssl import kernels
 from medssl.augment.batch import READ_ON_CPU, Batch, SampleSource
 from medssl.augment.loader import Loader
 from medssl.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -81,6 +82,11 @@ def train(
         CheckpointError: the checkpoint does not fit the network.
     """
     loop = _Loop(module, source, optim, runtime, steps, seed, run, world, tracker, groups)
+    if loop.world.leads and kernels.library() is None:
+        run.log(
+            "patches are drawn without compiled loops, several times slower; install a C compiler, "
+            "then run: python -m medssl.kernels.build"
+        )
     loop.resume()
     progress.start(what, steps, done=loop.step)
     try:

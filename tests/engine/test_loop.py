@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from medssl import kernels
 from medssl.augment.batch import Batch, SampleSource
 from medssl.config import Config
 from medssl.engine.config import OptimConfig, RuntimeConfig
@@ -121,3 +122,9 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     fit(tmp_path / "r", Line(), steps=50)
     with pytest.raises(CheckpointError, match="does not fit"):
         fit(tmp_path / "r", Line(width=2), steps=60)
+
+
+def test_the_log_says_when_patches_are_drawn_slowly(tmp_path: Path) -> None:
+    with kernels.disabled():
+        fit(tmp_path / "run", Line(), steps=1)
+    assert "python -m medssl.kernels.build" in (tmp_path / "run" / "run.log").read_text()
