@@ -181,7 +181,7 @@ def test_padding_is_background_and_not_valid() -> None:
 @pytest.mark.parametrize("thin", [0, 1, 2])
 def test_a_thin_scan_keeps_its_few_slices(thin: int) -> None:
     """12 slices of many voxels, along any axis: values stay those of a ramp along the slices."""
-    shape = tuple(12 if axis == thin else 160 for axis in range(3))
+    shape = tuple(12 if axis == thin else 512 for axis in range(3))
     ramp = np.arange(12, dtype=np.int16).reshape([-1 if a == thin else 1 for a in range(3)])
     stored = np.ascontiguousarray(np.broadcast_to(ramp * 100, shape))
     spacing = np.where(np.arange(3) == thin, 5.0, 0.7)
