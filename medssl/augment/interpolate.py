@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from medssl import kernels
 from medssl.augment.array_sampling import Order, Size, coordinate, interpolated, takes_voxels
-from medssl.errors import ConfigError
 from medssl.volume import Affine, Array
 
 Vector = npt.NDArray[np.float64]
@@ -24,6 +23,7 @@ _ON_A_VOXEL = 1e-3
 ON_THE_EDGE = 1e-4
 _TYPES = {"int16": 0, "uint16": 1, "float32": 2}
 _MOST_VOXELS = 1 << 31
+_LONGEST = 1024  # as in sample.c
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def sample_block(
     within = bool((low >= ends.low).all() and (high <= ends.high).all())
     if within:
         valid.fill(True)
-    loops = kernels.library()
+    loops = _loops_for(size)
     if loops is None:
         image[...] = finish(interpolated(block, matrix, size, order, moved).astype(np.float32))
         if not within:
@@ -157,7 +157,7 @@ def interpolate(
         order: 0 takes the nearest voxel and keeps the type, 1 is trilinear and gives float32.
         moved: (3, size) voxels of the block, added to the coordinates.
     """
-    loops = kernels.library()
+    loops = _loops_for(size)
     if loops is None or (order == 0 and not _exact_in_float32(block)):
         return interpolated(block, matrix, size, order, moved)
     image = np.empty(size, dtype=np.float32)
@@ -183,6 +183,11 @@ def corners(matrix: Affine, size: Size) -> tuple[Vector, Vector]:
     reach = matrix[:3, :3] * (np.asarray(size) - 1)
     start = matrix[:3, 3]
     return start + np.minimum(reach, 0).sum(axis=1), start + np.maximum(reach, 0).sum(axis=1)
+
+
+def _loops_for(size: Size) -> ctypes.CDLL | None:
+    """The compiled pass, but for whole scans that are longer than its row buffers."""
+    return kernels.library() if max(size) <= _LONGEST else None
 
 
 def _exact_in_float32(block: Array) -> bool:
@@ -217,7 +222,7 @@ def _call(
     bounds = bounds or Bounds.of(size)
     values = None if finish is None else ctypes.byref(_Finish(*vars(finish).values()))
     ends = bounds.widened
-    code = loops.medssl_sample(
+    refused = loops.medssl_sample(
         ctypes.c_void_p(block.ctypes.data),
         _TYPES[block.dtype.name],
         _THREE(*block.shape),
@@ -233,8 +238,7 @@ def _call(
         ctypes.c_void_p(image.ctypes.data),
         ctypes.c_void_p(None if valid is None else valid.ctypes.data),
     )
-    if code:
-        raise ConfigError(f"a patch of {size} voxels is too long along an axis; the most is 1024")
+    assert not refused, size
 
 
 def _plain(block: Array) -> Array:

@@ -138,6 +138,24 @@ def test_whole_numbers_that_fall_on_voxels_stay_exact(way: AbstractContextManage
     assert (image == block[::-1].transpose(2, 1, 0).astype(np.float32) - 1024).all()
 
 
+@ways
+@pytest.mark.parametrize("size", [(2, 3, 1500), (1500, 2, 3)])
+def test_a_whole_scan_of_many_slices_is_sampled_too(way: Any, size: tuple[int, int, int]) -> None:
+    """A body from head to foot, at a millimetre, is longer than any patch."""
+    block = np.random.default_rng(0).integers(0, 900, size).astype(np.int16)
+    matrix = np.diag([0.7, 0.7, 0.7, 1.0])
+    image, valid = np.empty(size, np.float32), np.empty(size, np.bool_)
+    with way():
+        sample_block(block, matrix, size, Finish(), Bounds.of(size), image, valid)
+        labels = interpolate(block, matrix, size, order=0)
+    expected = ndimage.map_coordinates(
+        block.astype(np.float64), coordinates(matrix, size), order=1, mode="nearest"
+    )
+    assert valid.all()
+    np.testing.assert_allclose(image, expected, atol=2e-2)
+    assert np.isin(labels, block).all()
+
+
 @pytest.mark.skipif(kernels.library() is None, reason="the loops were not compiled here")
 @settings(max_examples=60, deadline=None)
 @given(shape=sizes, size=sizes, matrix=maps(), seed=st.integers(0, 2**32 - 1))
