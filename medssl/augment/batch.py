@@ -17,6 +17,7 @@ Batch = dict[str, torch.Tensor]
 """A batch, or one sample (the same without the leading B).
 
 image       (B, V, C, D, H, W) float32, normalised; V views, axes to the right, front and top
+clean       as image: the patches before their intensities were augmented; where it was asked for
 valid       (B, V, 1, D, H, W) bool, True on measurements: inside the scan, and no padding; the
             rest of the image is background
 body        (B, V, 1, D, H, W) bool, True on measurements of the body; pretraining alone

@@ -42,7 +42,8 @@ class DevicePretrainSource(PretrainSource):
     def blank(self, count: int) -> Batch:
         """See `SampleSource.blank`."""
         batch = super().blank(count)
-        del batch["image"], batch["valid"]
+        for made_on_the_device in ("image", "valid", "clean"):
+            batch.pop(made_on_the_device, None)
         for name, shape in _NUMBERS.items():
             batch[name] = torch.empty((count, self.num_views, *shape), dtype=torch.float64)
         return batch
@@ -77,6 +78,8 @@ class DevicePretrainSource(PretrainSource):
     def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`; the patches are made first."""
         self._make_patches(batch)
+        if self.clean:
+            batch["clean"] = torch.empty_like(batch["image"])
         super().finish(batch, step)
 
     def sample(self, step: int, index: int) -> Batch:

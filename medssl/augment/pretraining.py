@@ -35,6 +35,7 @@ class PretrainSource(SampleSource):
         overlap: range of the part of a patch's volume that two views share, before these.
         local: small crops inside the views; None: there are none.
         intensity: whether values are augmented, where the configuration does not forbid it.
+        clean: whether a batch also holds the patches as they were before that.
         seed: decides everything, together with the step and the place in the global batch.
         global_batch: samples of a step over all ranks.
         cache: decoded voxels that are kept at hand.
@@ -53,6 +54,7 @@ class PretrainSource(SampleSource):
         overlap: tuple[float, float] = (0.4, 0.8),
         local: LocalViewsConfig | None = None,
         intensity: bool = True,
+        clean: bool = False,
         seed: int = 0,
         global_batch: int = 1,
         cache: CacheConfig = CacheConfig(),  # noqa: B008
@@ -68,6 +70,7 @@ class PretrainSource(SampleSource):
         self.overlap = overlap
         self.local = local
         self.intensity = intensity and config.intensity.enabled
+        self.clean = clean
         self.seed = seed
         self.global_batch = global_batch
         self.reader = Reader(store, cache)
@@ -78,6 +81,8 @@ class PretrainSource(SampleSource):
         """See `SampleSource.blank`."""
         batch = blank_views(count, self.num_views, self.config.patch.size)
         batch["body"] = torch.empty_like(batch["valid"])
+        if self.clean:
+            batch["clean"] = torch.empty_like(batch["image"])
         if self.config.spatial.elastic_probability:
             views = (count, self.num_views, 3)
             batch["control"] = torch.empty((*views, *[MOST_CELLS + 3] * 3), dtype=torch.float32)
@@ -125,6 +130,8 @@ class PretrainSource(SampleSource):
 
     def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""
+        if self.clean:
+            batch["clean"].copy_(batch["image"])
         if self.intensity:
             strength = self.config.intensity.strength
             augment_in_place(batch, step, self.seed, strength)

@@ -27,6 +27,7 @@ from medssl.engine.run_folder import RunFolder
 from medssl.engine.schedule import warmup_cosine
 from medssl.engine.seeding import seed_step
 from medssl.errors import CheckpointError, TrainingError
+from medssl.methods.base import Method
 from medssl.models.weights import save_weights
 from medssl.progress import SILENT, Progress
 from medssl.tracking import Tracker
@@ -210,6 +211,9 @@ class _Loop:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.optim.clip_norm)
         self.optimiser.step()
+        if isinstance(self.module, Method):
+            with torch.no_grad():
+                self.module.after_step(step, self.steps)
         for name, value in {**output, "grad_norm": norm}.items():
             held = self._window.get(name)
             value = value.detach().float()

@@ -104,6 +104,7 @@ def _pretrain(
         num_views=method.num_views,
         overlap=method.overlap or (1.0, 1.0),
         intensity=method.intensity,
+        clean=method.clean,
         seed=config.seed,
         global_batch=config.batch_size,
         cache=config.runtime.cache,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl.augment.batch import Batch
 from medssl.augment.masks import draw_token_masks
@@ -18,9 +18,9 @@ from medssl.errors import ConfigError
 from medssl.methods.base import Method
 from medssl.methods.config import MAEConfig
 from medssl.methods.reconstruction import BlockReconstruction, TokenReconstruction
-from medssl.models.build import build_encoder
+from medssl.models.build import build_decoder, build_encoder
 from medssl.models.config import ModelConfig, PatchSize, ViTConfig
-from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
+from medssl.models.encoder import Encoder
 from medssl.models.tokens import cut_tokens
 from medssl.models.vit import ViTEncoder
 
@@ -89,13 +89,12 @@ class MAE(Method):
             loss = masked_mean_square(predicted.float(), target, counted)
         return {"loss": loss, **_figures(loss.detach(), target, counted, masked)}
 
-    def export_state(self) -> dict[str, Tensor]:
-        """The encoder, and for a CNN the decoder, which a segmenter goes on with."""
-        state = super().export_state()
+    @property
+    def trained_decoder(self) -> nn.Module | None:
+        """For a CNN the decoder, which a segmenter goes on with."""
         if isinstance(self.reconstruction, BlockReconstruction):
-            decoder = self.reconstruction.decoder.state_dict()
-            state |= {f"decoder.{key}": value for key, value in decoder.items()}
-        return state
+            return self.reconstruction.decoder
+        return None
 
 
 def _to_predict(batch: Batch) -> Tensor:
@@ -156,12 +155,11 @@ def normalised_tokens(tokens: Tensor, inside: Tensor) -> Tensor:
 
 
 def _reconstruction(
-    encoder: object, in_channels: int, side: int
+    encoder: Encoder, in_channels: int, side: int
 ) -> TokenReconstruction | BlockReconstruction:
     if isinstance(encoder, ViTEncoder):
         return TokenReconstruction(encoder)
-    assert isinstance(encoder, SegResNetEncoder)
-    return BlockReconstruction(SegResNetDecoder(encoder.config), in_channels, side)
+    return BlockReconstruction(build_decoder(encoder.config, in_channels), in_channels, side)
 
 
 @torch.no_grad()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medssl.models.encoder import Encoder
-from medssl.models.segresnet import SegResNetDecoder
+from medssl.models.encoder import Decoder, Encoder
 from medssl.models.tokens import cut_tokens
 from medssl.models.vit import ViTEncoder, init_linears, positions_on, transformer_block
 
@@ -52,7 +51,7 @@ class TokenReconstruction(nn.Module):
 class BlockReconstruction(nn.Module):
     """A segmenter's decoder over the encoder's maps of a patch whose hidden blocks are painted."""
 
-    def __init__(self, decoder: SegResNetDecoder, in_channels: int, side: int) -> None:
+    def __init__(self, decoder: Decoder, in_channels: int, side: int) -> None:
         super().__init__()
         self.side = side
         self.decoder = decoder

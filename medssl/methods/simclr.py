@@ -14,6 +14,7 @@ from medssl.errors import TrainingError
 from medssl.methods.base import Method
 from medssl.methods.config import SimCLRConfig
 from medssl.methods.gather import gather, gather_with_gradient, rank
+from medssl.methods.representation import alignment, feature_deviation, uniformity
 from medssl.models.build import build_encoder
 from medssl.models.config import ModelConfig, PatchSize
 
@@ -120,13 +121,10 @@ def projector(width: int, hidden: int, out: int) -> nn.Sequential:
 def _figures(projected: Tensor, embedded: Tensor) -> dict[str, Tensor]:
     """Of this rank's crops: closeness of twins, spread on the sphere, spread of the features.
 
-    alignment: mean squared distance of twins (0: they coincide). uniformity: log mean
-    exp(-2 d^2) over pairs (0: all coincide, about -4: spread evenly). feature_std: standard
-    deviation of the unit-length embeddings, times the root of their length (0: collapsed,
-    1: isotropic).
+    See `medssl.methods.representation` for what they say.
     """
-    alignment = (projected[0::2] - projected[1::2]).square().sum(1).mean()
-    uniformity = torch.pdist(projected).square().mul(-2).exp().mean().log()
-    unit = F.normalize(embedded, dim=1)
-    feature_std = unit.std(dim=0, correction=0).mean() * unit.shape[1] ** 0.5
-    return {"alignment": alignment, "uniformity": uniformity, "feature_std": feature_std}
+    return {
+        "alignment": alignment(projected[0::2], projected[1::2]),
+        "uniformity": uniformity(projected),
+        "feature_std": feature_deviation(embedded),
+    }

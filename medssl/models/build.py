@@ -5,11 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from medssl.models.config import ModelConfig, PatchSize, SegResNetConfig
-from medssl.models.encoder import Encoder
+from medssl.models.encoder import Decoder, Encoder
 from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
 from medssl.models.vit import UNETRDecoder, ViTEncoder
-
-Decoder = SegResNetDecoder | UNETRDecoder
 
 
 class Segmenter(nn.Module):

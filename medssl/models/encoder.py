@@ -30,6 +30,13 @@ class Encoder(nn.Module, ABC):
     def features(self, voxels_BCDHW: Tensor) -> list[Tensor]:
         """Feature maps (B, channels[i], d, h, w), fine to coarse; the last one is the deepest."""
 
+    @abstractmethod
+    def layers(self) -> list[nn.Module]:
+        """Its parts from the input to the deepest; each parameter is in exactly one of them.
+
+        Layer-wise learning rates follow this order.
+        """
+
     def embed(self, voxels_BCDHW: Tensor) -> Tensor:
         """(B, embed_dim): the deepest feature map, averaged over space."""
         return self.features(voxels_BCDHW)[-1].mean(dim=(2, 3, 4))
@@ -41,3 +48,17 @@ class Encoder(nn.Module, ABC):
     def check_patch(self, size: PatchSize) -> None:
         """Raise a ConfigError that names the allowed sizes unless patches of `size` will do."""
         self.config.check_patch(size)
+
+
+class Decoder(nn.Module, ABC):
+    """From an encoder's maps of a patch back to its grid.
+
+    Attributes:
+        channels: channels of its output.
+    """
+
+    channels: int
+
+    @abstractmethod
+    def forward(self, voxels_BCDHW: Tensor, features: list[Tensor]) -> Tensor:
+        """(B, channels, D, H, W) from the patch and `Encoder.features` of it."""

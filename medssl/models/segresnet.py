@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from medssl.models.config import SegResNetConfig
-from medssl.models.encoder import Encoder
+from medssl.models.encoder import Decoder, Encoder
 
 _MAX_GROUPS = 8
 
@@ -38,8 +38,12 @@ class SegResNetEncoder(Encoder):
             maps.append(x)
         return maps
 
+    def layers(self) -> list[nn.Module]:
+        """See `Encoder.layers`."""
+        return [self.stem, *self.levels]
 
-class SegResNetDecoder(nn.Module):
+
+class SegResNetDecoder(Decoder):
     """The levels up, with skip connections, to `channels` maps at full resolution."""
 
     def __init__(self, config: SegResNetConfig) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, device, inference_mode, nn
 
 from medssl.models.config import PatchSize, ViTConfig
-from medssl.models.encoder import Encoder
+from medssl.models.encoder import Decoder, Encoder
 from medssl.models.positions import sincos_positions
 from medssl.models.tokens import cut_tokens, take_tokens
 
@@ -50,6 +50,10 @@ class ViTEncoder(Encoder):
                 maps.append((self.norm(x) if last else x).mT.unflatten(2, grid))
         return maps
 
+    def layers(self) -> list[nn.Module]:
+        """See `Encoder.layers`."""
+        return [self.stem, *self.blocks, self.norm]
+
     def embed(self, voxels_BCDHW: Tensor) -> Tensor:
         """(B, dim): the mean of the normalised tokens."""
         return self._through_blocks(self._embed_tokens(voxels_BCDHW)).mean(dim=1)
@@ -82,7 +86,7 @@ class ViTEncoder(Encoder):
         return self.config.grid(size)
 
 
-class UNETRDecoder(nn.Module):
+class UNETRDecoder(Decoder):
     """UNETR's decoder (Hatamizadeh et al. 2022) out of MONAI's blocks, for tokens of 2^k voxels.
 
     Hidden states of `num_features` = k depths are brought to the scales 2^(k-1) .. 2 by

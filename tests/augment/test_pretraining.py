@@ -128,6 +128,16 @@ def test_a_method_without_intensities_gets_the_image_as_it_is(small_store: Store
     assert not torch.equal(batch["image"], before)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_clean_patches_are_those_before_augmentation(small_store: Store, workers: int) -> None:
+    (both,) = batches(source_of(small_store, clean=True), workers=workers)[:1]
+    (plain,) = batches(source_of(small_store, intensity=False))[:1]
+    (augmented,) = batches(source_of(small_store))[:1]
+    assert torch.equal(both["clean"], plain["image"])
+    assert torch.equal(both["image"], augmented["image"])
+    assert not torch.equal(both["image"], both["clean"])
+
+
 def test_the_map_leads_from_one_view_to_the_other(small_store: Store) -> None:
     config = CONFIG.model_copy(update={"patch": PatchConfig(size=(12, 12, 12))})
     source = source_of(small_store, config=config, overlap=(0.6, 0.9), intensity=False)
