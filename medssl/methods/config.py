@@ -23,6 +23,29 @@ class SimCLRConfig(Config):
     )
 
 
+class MoCoConfig(Config):
+    """Two crops find each other among keys of earlier steps (He et al. 2020); for small batches."""
+
+    name: Literal["moco"] = "moco"
+    temperature: float = Field(0.2, gt=0, description="tau of the contrastive loss")
+    momentum: float = Field(
+        0.99, ge=0, lt=1, description="momentum of the teacher at the start; 1 at the end"
+    )
+    queue_size: int = Field(
+        16384,
+        ge=1,
+        description="keys kept as negatives, two a volume; in a short run or a small store few "
+        "enough that they are not older than some hundred steps",
+    )
+    hidden_dim: int = Field(2048, ge=1, description="width of the projector's two hidden layers")
+    output_dim: int = Field(
+        128, ge=2, description="length of the projection that the loss compares"
+    )
+    overlap: tuple[float, float] = Field(
+        (0.4, 1.0), description="least and largest share of a crop that its twin covers, 0 to 1"
+    )
+
+
 class MAEConfig(Config):
     """Reconstruction of what was masked (He et al. 2022): tokens of a ViT, blocks for a CNN."""
 
@@ -82,4 +105,8 @@ class HybridConfig(Config):
     output_dim: int = Field(128, ge=2, description="length of the projections that are compared")
 
 
-MethodConfig = Annotated[SimCLRConfig | MAEConfig | HybridConfig, Field(discriminator="name")]
+MethodConfig = Annotated[
+    # One a line.
+    HybridConfig | MAEConfig | MoCoConfig | SimCLRConfig,
+    Field(discriminator="name"),
+]
