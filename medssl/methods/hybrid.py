@@ -22,6 +22,7 @@ from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
 from medssl.methods.base import Method, Pictures
 from medssl.methods.config import HybridConfig, MAEConfig
+from medssl.methods.contrast import projector
 from medssl.methods.dense import (
     dense_alignment,
     dense_deviation,
@@ -35,7 +36,6 @@ from medssl.methods.mae import cube_side
 from medssl.methods.momentum import cosine_momentum, follow, teacher_of
 from medssl.methods.reconstruction import BlockReconstruction, block_voxels
 from medssl.methods.representation import alignment, feature_deviation
-from medssl.methods.simclr import projector
 from medssl.models.build import build_decoder, build_encoder
 from medssl.models.config import ModelConfig, PatchSize
 
