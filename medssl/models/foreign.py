@@ -26,6 +26,7 @@ class Format:
     Attributes:
         name: the project and its network.
         mark: the tensor that tells it from others, without wrappers' prefixes.
+        beside: what the file must hold beside the weights as well; "": nothing.
         network: `model.name` of the network that takes the weights.
         rename: to medssl's names and axes; the encoder's tensors become encoder.*.
         describe: the network's configuration, where weights and file show all of it.
@@ -35,6 +36,7 @@ class Format:
 
     name: str
     mark: str
+    beside: str
     network: str
     rename: Callable[[State, Mapping[str, Any]], State]
     describe: Callable[[State, Mapping[str, Any]], ModelConfig | None]
@@ -45,10 +47,29 @@ FORMATS = (
     Format(
         "MONAI SegResNet",
         "convInit.conv.weight",
+        "",
         "segresnet",
         names.segresnet,
         names.segresnet_config,
         {"norm": (("GROUP", {"num_groups": 8}),), "act": (("RELU", {"inplace": True}), "RELU")},
+    ),
+    Format(
+        "nnssl ResEnc (OpenMind)",
+        "encoder.stem.convs.0.conv.weight",
+        "nnssl_adaptation_plan",
+        "resenc",
+        names.resenc,
+        names.resenc_config,
+        {},
+    ),
+    Format(
+        "nnU-Net ResEnc",
+        "encoder.stem.convs.0.conv.weight",
+        "",
+        "resenc",
+        names.resenc,
+        names.resenc_config,
+        {},
     ),
 )
 
@@ -84,7 +105,7 @@ def read_foreign(path: Path) -> ForeignWeights:
             message then lists what is read.
     """
     state, rest = read_foreign_file(path)
-    known = next((format_ for format_ in FORMATS if format_.mark in state), None)
+    known = next((f for f in FORMATS if f.mark in state and f.beside in ("", *rest)), None)
     if known is None:
         raise CheckpointError(f"{path} {_unknown(state)}; read are: {_all_read()}")
     _check_hidden(path, known)

@@ -46,7 +46,7 @@ def read_foreign_file(path: Path) -> tuple[State, dict[str, Any]]:
             "state_dict() by itself"
         )
     rest = {str(name): value for name, value in content.items() if value is not state}
-    return _without_prefixes(tensors), rest
+    return _from_encoder(_without_prefixes(tensors), rest), rest
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -108,6 +108,26 @@ def _without_prefixes(state: State) -> State:
                 break
         else:
             return state
+
+
+def _from_encoder(state: State, rest: dict[str, Any]) -> State:
+    """nnssl's plan says under which name its encoder stands; here it is `encoder`."""
+    plan = rest.get("nnssl_adaptation_plan") or {}
+    stages, stem = str(plan.get("key_to_encoder", "")), str(plan.get("key_to_stem", ""))
+    if not (stages.endswith("stages") and stem.endswith("stem")):
+        return state
+    before = {stages: "encoder.stages", stem: "encoder.stem"}
+    around = stages.removesuffix("encoder.stages")
+    if around != stages:
+        before[f"{around}decoder"] = "decoder"
+    renamed = {}
+    for name, tensor in state.items():
+        for old, new in before.items():
+            if name.startswith(f"{old}."):
+                name = f"{new}.{name[len(old) + 1 :]}"
+                break
+        renamed[name] = tensor
+    return renamed
 
 
 def bundle_network(weights: Path) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def load_encoder(
     own = {name: t for name, t in own.items() if name.startswith(tuple(wanted))}
     offered = {name: t for name, t in theirs.items() if name.startswith(tuple(wanted))}
 
-    stem = "encoder.stem.weight"
+    stem = f"encoder.{encoder.stem_key}"
     adapted = _fit_stem(offered, own, stem)
     matched = [n for n, t in own.items() if n in offered and offered[n].shape == t.shape]
     report = LoadReport(

@@ -190,3 +190,134 @@ def test_metadata_follows_the_file_and_not_its_name(tmp_path: Path) -> None:
     torch.save(monai_segresnet(init_filters=16).state_dict(), path)
     assert read_metadata(path)["model"] != first["model"]
     assert read_metadata(path)["weights_sha256"] == weights_sha256(read_weights(path))
+
+
+def unet_of_nnunet(strides: Any, classes: int = 3, **changes: Any) -> nn.Module:
+    """A residual-encoder U-Net as nnU-Net builds it, with three stages."""
+    from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+
+    settings: dict[str, Any] = {
+        "input_channels": 1,
+        "n_stages": 3,
+        "features_per_stage": [4, 8, 12],
+        "conv_op": nn.Conv3d,
+        "kernel_sizes": [[3, 3, 3]] * 3,
+        "strides": strides,
+        "n_blocks_per_stage": [1, 2, 1],
+        "num_classes": classes,
+        "n_conv_per_stage_decoder": [1, 1],
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+        "deep_supervision": False,
+    }
+    return shaken(ResidualEncoderUNet(**{**settings, **changes}))
+
+
+def saved_by_nnunet(path: Path, net: nn.Module, transpose: list[int], strides: Any) -> Path:
+    """The entries of nnU-Net's own checkpoints that hold more than numbers."""
+    import numpy as np
+
+    architecture = {
+        "network_class_name": "ResidualEncoderUNet",
+        "arch_kwargs": {"strides": strides},
+    }
+    plans = {
+        "transpose_forward": transpose,
+        "configurations": {"3d_fullres": {"architecture": architecture}},
+    }
+    checkpoint = {
+        "network_weights": net.state_dict(),
+        "_best_ema": np.float64(0.5),
+        "current_epoch": 3,
+        "logging": {"mean_fg_dice": [np.float64(0.5)]},
+        "init_args": {
+            "plans": plans,
+            "configuration": "3d_fullres",
+            "fold": 0,
+            "device": torch.device("cpu"),
+        },
+        "trainer_name": "nnUNetTrainer",
+    }
+    torch.save(checkpoint, path)
+    return path
+
+
+def as_nnunet_sees(x: torch.Tensor, transpose: list[int]) -> torch.Tensor:
+    """(right, front, top) as SimpleITK reads it, (z, y, x), and then by the plan."""
+    read = x.permute(0, 1, 4, 3, 2)
+    return read.permute(0, 1, *(2 + axis for axis in transpose))
+
+
+@pytest.mark.parametrize("transpose", [[0, 1, 2], [1, 0, 2], [2, 0, 1]])
+@pytest.mark.parametrize(
+    "strides", [[[1, 1, 1], [1, 2, 2], [2, 2, 1]], [[1, 1, 1]] + [[2, 2, 2]] * 2]
+)
+def test_resenc_of_nnunet_answers_alike_in_its_own_axes(
+    tmp_path: Path, transpose: list[int], strides: Any
+) -> None:
+    theirs = unet_of_nnunet(strides)
+    path = saved_by_nnunet(tmp_path / "checkpoint_final.pth", theirs, transpose, strides)
+    ours = our_segmenter(path, classes=3)
+    x = torch.randn(1, 1, 8, 12, 16)
+    assert torch.allclose(
+        as_nnunet_sees(ours(x), transpose), theirs(as_nnunet_sees(x, transpose)), atol=1e-5
+    )
+    assert read_metadata(path)["format"] == "nnU-Net ResEnc"
+
+
+def test_the_encoder_alone_needs_the_plan_for_its_strides(tmp_path: Path) -> None:
+    strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2]]
+    net = unet_of_nnunet(strides)
+    path = saved_by_nnunet(tmp_path / "checkpoint.pth", net, [0, 1, 2], strides)
+    content = torch.load(path, weights_only=False)
+    content["network_weights"] = {
+        name: t for name, t in content["network_weights"].items() if name.startswith("encoder.")
+    }
+    torch.save(content, path)
+    told = model_from_json(read_metadata(path)["model"])
+    assert told.stage_strides == ((1, 1, 1), (2, 2, 1), (2, 2, 2))  # type: ignore[union-attr]
+    del content["init_args"]
+    torch.save(content, path)
+    assert "model" not in read_metadata(path)
+    assert load_encoder(path, build_encoder(told, 1, (8, 8, 8))).share == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_a_checkpoint_of_nnssl_is_read_by_its_plan(tmp_path: Path, prefix: str) -> None:
+    strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+    theirs = unet_of_nnunet(strides, classes=1)
+    weights = {prefix + name: tensor for name, tensor in theirs.state_dict().items()}
+    stem = f"{prefix}encoder.stem"
+    plan = {
+        "architecture_plans": {"arch_class_name": "ResidualEncoderUNet", "arch_kwargs": None},
+        "pretrain_plan": {"transpose_forward": [0, 1, 2], "configurations": {}},
+        "key_to_encoder": f"{prefix}encoder.stages",
+        "key_to_stem": stem,
+        "keys_to_in_proj": (f"{stem}.convs.0.conv", f"{stem}.convs.0.all_modules.0"),
+    }
+    path = tmp_path / "checkpoint_final.pth"
+    torch.save({"network_weights": {**weights, "projector": torch.zeros(2)}, "citations": [],
+                "nnssl_adaptation_plan": plan}, path)  # fmt: skip
+    ours = our_segmenter(path, classes=1)
+    x = torch.randn(1, 1, 8, 8, 8)
+    flipped = [0, 1, 2]
+    expected = theirs(as_nnunet_sees(x, flipped))
+    assert torch.allclose(as_nnunet_sees(ours(x), flipped), expected, atol=1e-5)
+    assert read_metadata(path)["format"] == "nnssl ResEnc (OpenMind)"
+
+
+def test_anisotropic_kernels_and_plain_unets_are_refused(tmp_path: Path) -> None:
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+    strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2]]
+    flat = unet_of_nnunet(strides, kernel_sizes=[[1, 3, 3], [3, 3, 3], [3, 3, 3]])
+    path = saved_by_nnunet(tmp_path / "flat.pth", flat, [0, 1, 2], strides)
+    with pytest.raises(CheckpointError, match=r"kernels are .*\(1, 3, 3\)"):
+        read_weights(path)
+    plain = PlainConvUNet(1, 2, [4, 8], nn.Conv3d, 3, [1, 2], 1, 2, 1)
+    torch.save({"network_weights": plain.state_dict()}, tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match="PlainConvUNet"):
+        read_weights(tmp_path / "plain.pth")
