@@ -53,4 +53,12 @@ class SimMIMConfig(Config):
     )
 
 
-MethodConfig = Annotated[SimCLRConfig | MAEConfig | SimMIMConfig, Field(discriminator="name")]
+class RotationConfig(Config):
+    """Which of the rotations of a cube was it (Taleb et al. 2020)."""
+
+    name: Literal["rotation"] = "rotation"
+
+
+MethodConfig = Annotated[
+    SimCLRConfig | MAEConfig | SimMIMConfig | RotationConfig, Field(discriminator="name")
+]
