@@ -25,6 +25,7 @@ from medssl.errors import ConfigError
 from medssl.methods.base import Method, Pictures
 from medssl.methods.config import SimMIMConfig
 from medssl.methods.mae import explained_share, largest_block
+from medssl.methods.reconstruction import block_voxels
 from medssl.models.build import build_encoder
 from medssl.models.config import ModelConfig, PatchSize, ViTConfig
 from medssl.models.encoder import Encoder
@@ -106,10 +107,7 @@ class SimMIM(Method):
             self.seed, step, indices, self.grid, self.mask_ratio, bodies, self.block
         )
         masked = masks.to(image.device)
-        hidden = masked.reshape(-1, 1, *self.grid)
-        for axis in (2, 3, 4):
-            hidden = hidden.repeat_interleave(self.side, dim=axis)
-        return image, inside, masked, hidden
+        return image, inside, masked, block_voxels(masked, self.grid, self.side)
 
     def _predict(self, image: Tensor, masked: Tensor, hidden: Tensor) -> Tensor:
         """(B, C, D, H, W), without a look at what is hidden."""
