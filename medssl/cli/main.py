@@ -12,6 +12,7 @@ import sys
 import typer
 
 from medssl.cli.audit import audit
+from medssl.cli.check import check
 from medssl.cli.finetune import finetune
 from medssl.cli.ingest import ingest
 from medssl.cli.keygen import keygen
@@ -38,6 +39,7 @@ app.command("keygen")(keygen)
 app.command("ingest")(ingest)
 app.command("withdraw")(withdraw)
 app.command("show")(show)
+app.command("check")(check)
 app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
 app.add_typer(label_efficiency, name="label-efficiency")

@@ -93,22 +93,7 @@ def _pretrain(
     world: World,
     progress: Progress,
 ) -> PretrainResult:
-    seed_weights(config.seed)
-    patch = config.augment.patch.size
-    method = METHODS[config.method.name](config.method, config.model, 1, patch, config.seed)
-    drawn_by = DevicePretrainSource if config.sample_on == "device" else PretrainSource
-    source = drawn_by(
-        store,
-        rows,
-        config.augment,
-        num_views=method.num_views,
-        overlap=method.overlap or (1.0, 1.0),
-        intensity=method.intensity,
-        clean=method.clean,
-        seed=config.seed,
-        global_batch=config.batch_size,
-        cache=config.runtime.cache,
-    )
+    method, source = method_and_source(config, store, rows)
     tracker = None
     if world.leads:
         digest = write_population(run.path, store, rows)
@@ -137,6 +122,33 @@ def _pretrain(
     # Nobody reads the summary before the leading process has written it.
     world.agreed(True)
     return _result(run, was_done=False, leads=world.leads)
+
+
+def method_and_source(
+    config: PretrainConfig, store: Store, rows: pd.DataFrame
+) -> tuple[Method, PretrainSource]:
+    """The method with its initial weights, and what draws its batches.
+
+    Raises:
+        ConfigError: method, network and patch do not suit each other.
+    """
+    seed_weights(config.seed)
+    patch = config.augment.patch.size
+    method = METHODS[config.method.name](config.method, config.model, 1, patch, config.seed)
+    drawn_by = DevicePretrainSource if config.sample_on == "device" else PretrainSource
+    source = drawn_by(
+        store,
+        rows,
+        config.augment,
+        num_views=method.num_views,
+        overlap=method.overlap or (1.0, 1.0),
+        intensity=method.intensity,
+        clean=method.clean,
+        seed=config.seed,
+        global_batch=config.batch_size,
+        cache=config.runtime.cache,
+    )
+    return method, source
 
 
 def _start_tracking(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medssl.models.config import ModelConfig, PatchSize, SegResNetConfig
+from medssl.models.config import ModelConfig, PatchSize, ResEncConfig, SegResNetConfig, ViTConfig
 from medssl.models.encoder import Decoder, Encoder
+from medssl.models.resenc import ResEncDecoder, ResEncEncoder
 from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
 from medssl.models.vit import UNETRDecoder, ViTEncoder
 
@@ -48,16 +49,24 @@ def build_encoder(config: ModelConfig, in_channels: int, patch_size: PatchSize) 
         ConfigError: patches of `patch_size` do not suit the network; the message names sizes.
     """
     config.check_patch(patch_size)
-    if isinstance(config, SegResNetConfig):
-        return SegResNetEncoder(config, in_channels)
-    return ViTEncoder(config, in_channels)
+    match config:
+        case SegResNetConfig():
+            return SegResNetEncoder(config, in_channels)
+        case ResEncConfig():
+            return ResEncEncoder(config, in_channels)
+        case ViTConfig():
+            return ViTEncoder(config, in_channels)
 
 
 def build_decoder(config: ModelConfig, in_channels: int) -> Decoder:
     """The decoder that a segmenter of this configuration has."""
-    if isinstance(config, SegResNetConfig):
-        return SegResNetDecoder(config)
-    return UNETRDecoder(config, in_channels)
+    match config:
+        case SegResNetConfig():
+            return SegResNetDecoder(config)
+        case ResEncConfig():
+            return ResEncDecoder(config)
+        case ViTConfig():
+            return UNETRDecoder(config, in_channels)
 
 
 def build_segmenter(

@@ -26,6 +26,7 @@ def test_a_teacher_is_the_running_average_of_its_student():
 
 def test_momentum_rises_to_one():
     rates = [cosine_momentum(0.99, step, 100) for step in range(101)]
-    assert rates[0] == pytest.approx(0.99) and rates[-1] == pytest.approx(1.0)
+    assert rates[0] == pytest.approx(0.99)
+    assert rates[-1] == pytest.approx(1.0)
     assert rates[50] == pytest.approx(0.995)
     assert rates == sorted(rates)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from medssl.errors import TrainingError
 from medssl.methods.config import SimCLRConfig
-from medssl.methods.simclr import SimCLR, nt_xent
+from medssl.methods.contrast import nt_xent
+from medssl.methods.simclr import SimCLR
 from medssl.models.config import SegResNetConfig, ViTConfig
 
 VIT = ViTConfig(token_size=4, dim=24, depth=2, heads=2)
