@@ -24,6 +24,7 @@ from medssl.methods.base import Method, Pictures
 from medssl.methods.config import HybridConfig, MAEConfig
 from medssl.methods.contrast import projector
 from medssl.methods.dense import (
+    centred,
     dense_alignment,
     dense_deviation,
     dense_head,
@@ -149,6 +150,7 @@ class Hybrid(Method):
             "dense_std": dense_deviation(target, matches.counted),
             "matched": matches.counted.float().mean(),
         }
+        target = centred(target, matches.counted)
         return dense_alignment(predicted, target, matches.counted), figures
 
     def _contrast(

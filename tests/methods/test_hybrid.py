@@ -104,11 +104,12 @@ def test_every_term_is_a_naive_loop(make_batch, model):
                 error = abs(float(predicted[crop][at] - clean[crop, 0][at]))
                 losses.append(0.5 * error**2 if error <= 1 else error - 0.5)
         masked += sum(losses) / len(losses) / 8 if losses else 0.0
-        apart = [
-            float((F.normalize(p, dim=0) - F.normalize(t, dim=0)).square().sum())
-            for p, t, c in zip(ours[crop], theirs[crop], matches.counted[crop], strict=True)
-            if c
-        ]
+        cells = [m for m, c in enumerate(matches.counted[crop].tolist()) if c]
+        apart = []
+        for m in cells:
+            target = theirs[crop, m] - sum(theirs[crop, k] for k in cells) / len(cells)
+            unit = [F.normalize(x, dim=0) for x in (ours[crop, m], target)]
+            apart.append(float((unit[0] - unit[1]).square().sum()))
         dense += sum(apart) / len(apart) / 8 if apart else 0.0
     contrast = naive_nt_xent(anchors, keys, [3, 3, 3, 3, -1, -1, 2, 2])
 
