@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -105,8 +106,49 @@ class HybridConfig(Config):
     output_dim: int = Field(128, ge=2, description="length of the projections that are compared")
 
 
+class SimMIMConfig(Config):
+    """Prediction of hidden voxels by one linear layer (Xie et al. 2022), for any encoder."""
+
+    name: Literal["simmim"] = "simmim"
+    mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the patch that is hidden")
+    mask_size: int | None = Field(
+        None,
+        ge=1,
+        description="side of a hidden cube in voxels, for a ViT a multiple of its tokens; null: "
+        "16, or the largest common divisor of the patch's sides below 16 that makes 27 cubes or "
+        "more",
+    )
+
+
+class RotationConfig(Config):
+    """Which of the rotations of a cube was it (Taleb et al. 2020)."""
+
+    name: Literal["rotation"] = "rotation"
+
+
+class DistillConfig(Config):
+    """The features of a pretrained teacher, learned by a network of another size or kind."""
+
+    name: Literal["distill"] = "distill"
+    teacher: Path = Field(
+        description="the teacher: folder of a finished pretraining or fine-tuning, or a "
+        ".safetensors file that one wrote"
+    )
+    dense_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the features place by place, beside 1 for those of whole patches",
+    )
+
+
 MethodConfig = Annotated[
     # One a line.
-    HybridConfig | MAEConfig | MoCoConfig | SimCLRConfig,
+    DistillConfig
+    | HybridConfig
+    | MAEConfig
+    | MoCoConfig
+    | RotationConfig
+    | SimCLRConfig
+    | SimMIMConfig,
     Field(discriminator="name"),
 ]
