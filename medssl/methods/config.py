@@ -62,4 +62,49 @@ class MAEConfig(Config):
     )
 
 
-MethodConfig = Annotated[SimCLRConfig | MoCoConfig | MAEConfig, Field(discriminator="name")]
+class HybridConfig(Config):
+    """Masked reconstruction, dense alignment and contrast of two crops (arXiv 2509.13846, 2025)."""
+
+    name: Literal["hybrid"] = "hybrid"
+    masked_weight: float = Field(
+        5.0, gt=0, description="weight of the reconstruction of what was masked (Huber's loss)"
+    )
+    dense_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the agreement with the teacher place by place, 2 - 2 cos; 0: its "
+        "course is logged and nothing else",
+    )
+    contrast_weight: float = Field(
+        0.1,
+        ge=0,
+        description="weight of the contrast of whole crops with other patients' (NT-Xent); 0: its "
+        "course is logged and nothing else",
+    )
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the blocks that is masked")
+    block_size: int | None = Field(
+        None,
+        ge=1,
+        description="side of a masked block in voxels, not for a ViT (its tokens are the blocks); "
+        "null: the largest common divisor of the patch's sides, at most 16, that makes 27 blocks "
+        "or more",
+    )
+    overlap: tuple[float, float] = Field(
+        (0.4, 0.8), description="least and largest share of a crop that its twin covers, 0 to 1"
+    )
+    temperature: float = Field(0.5, gt=0, description="tau of the NT-Xent loss")
+    momentum: float = Field(
+        0.995,
+        ge=0,
+        le=1,
+        description="share of itself that the teacher keeps at the first step; rises to 1",
+    )
+    hidden_dim: int = Field(
+        512, ge=1, description="width of the hidden layers of projectors and predictor"
+    )
+    output_dim: int = Field(128, ge=2, description="length of the projections that are compared")
+
+
+MethodConfig = Annotated[
+    SimCLRConfig | MoCoConfig | MAEConfig | HybridConfig, Field(discriminator="name")
+]

@@ -61,16 +61,26 @@ class BlockReconstruction(nn.Module):
     def forward(self, encoder: Encoder, voxels_BCDHW: Tensor, masked_BN: Tensor) -> Tensor:
         """Predicted voxels, as tokens (B, N, C * side^3)."""
         painted = self.painted(voxels_BCDHW, masked_BN)
-        maps = self.decoder(painted, encoder.features(painted))
-        return cut_tokens(self.leave(maps), self.side)
+        return cut_tokens(self.decoded(painted, encoder.features(painted)), self.side)
 
     def painted(self, voxels_BCDHW: Tensor, masked_BN: Tensor) -> Tensor:
         """The patch with one learned value a channel in place of every hidden voxel."""
         d, h, w = (n // self.side for n in voxels_BCDHW.shape[2:])
-        hidden = masked_BN.reshape(-1, 1, d, h, w)
-        for axis in (2, 3, 4):
-            hidden = hidden.repeat_interleave(self.side, dim=axis)
+        hidden = block_voxels(masked_BN, (d, h, w), self.side)
         return torch.where(hidden, self.paint.to(voxels_BCDHW.dtype), voxels_BCDHW)
+
+    def decoded(self, painted_BCDHW: Tensor, features: list[Tensor]) -> Tensor:
+        """Predicted voxels (B, C, D, H, W) from the painted patch and the encoder's maps of it."""
+        predicted: Tensor = self.leave(self.decoder(painted_BCDHW, features))
+        return predicted
+
+
+def block_voxels(masked_BN: Tensor, grid: tuple[int, int, int], side: int) -> Tensor:
+    """(B, 1, D, H, W) bool: the voxels of the masked blocks of `side` voxels on a `grid`."""
+    hidden = masked_BN.reshape(-1, 1, *grid)
+    for axis in (2, 3, 4):
+        hidden = hidden.repeat_interleave(side, dim=axis)
+    return hidden
 
 
 def visible_tokens(masked_BN: Tensor) -> Tensor:

@@ -28,8 +28,12 @@ def make_batch() -> Callable[..., Batch]:
         coarse = torch.randn(samples, 1, 4, 4, 4, generator=generator)
         smooth = torch.nn.functional.interpolate(coarse, size=(size,) * 3, mode="trilinear")
         noise = torch.randn(samples, views, 1, *(size,) * 3, generator=generator)
+        maps = torch.eye(4).repeat(samples, views, 1, 1)
+        maps[:, 1:, :3, 3] = size / 8  # the second view lies an eighth further along each axis
         return {
             "image": smooth[:, None] + 0.1 * noise,
+            "clean": smooth[:, None].repeat(1, views, 1, 1, 1, 1),
+            "map": maps,
             "valid": torch.ones(samples, views, 1, *(size,) * 3, dtype=torch.bool),
             "index": torch.arange(samples),
             "patient": torch.tensor(patients or list(range(samples))),

@@ -1,0 +1,259 @@
+"""Masked reconstruction, dense alignment and global contrast of two crops, on one encoder.
+
+The student sees two overlapping crops with blocks painted over and is to say what was hidden, what
+a teacher's features say at the same places of the other crop, and which of all volumes that other
+crop is of. The teacher sees whole crops and is a moving average of the student.
+
+After Consistent view alignment improves foundation models for 3D medical image segmentation
+(arXiv 2509.13846, 2025): reconstruction serves segmentation and contrast classification, so one
+encoder is to learn both.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.augment.batch import Batch
+from medssl.augment.masks import draw_token_masks
+from medssl.errors import ConfigError
+from medssl.methods.base import Method, Pictures
+from medssl.methods.config import HybridConfig, MAEConfig
+from medssl.methods.contrast import projector
+from medssl.methods.dense import (
+    dense_alignment,
+    dense_deviation,
+    dense_head,
+    features_here,
+    features_there,
+    match_cells,
+)
+from medssl.methods.gather import gather, rank
+from medssl.methods.mae import cube_side
+from medssl.methods.momentum import cosine_momentum, follow, teacher_of
+from medssl.methods.reconstruction import BlockReconstruction, block_voxels
+from medssl.methods.representation import alignment, feature_deviation
+from medssl.models.build import build_decoder, build_encoder
+from medssl.models.config import ModelConfig, PatchSize
+
+_NOBODY = -1
+_VARIANCE_FLOOR = 1e-6
+
+
+class Hybrid(Method):
+    """A student that reconstructs what was masked and agrees with its own moving average.
+
+    Blocks of the input are painted over for every encoder, a ViT's tokens among them, so that one
+    forward serves the three terms and the decoder is a segmenter's. Padding and air outside the
+    body count in no term; a volume that shows none of the body in one of its crops is left out of
+    the contrast.
+    """
+
+    num_views = 2
+    intensity = True
+    clean = True
+
+    def __init__(
+        self,
+        config: HybridConfig,
+        model_config: ModelConfig,
+        in_channels: int,
+        patch_size: PatchSize,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self.overlap = config.overlap
+        self.weights = {
+            "masked": config.masked_weight,
+            "dense": config.dense_weight,
+            "contrast": config.contrast_weight,
+        }
+        self.encoder = build_encoder(model_config, in_channels, patch_size)
+        self.side, self.grid = _blocks(config, model_config, patch_size)
+        decoder = build_decoder(model_config, in_channels)
+        self.reconstruction = BlockReconstruction(decoder, in_channels, self.side)
+        self.heads = _Heads(self.encoder.embed_dim, self.encoder.channels[-1], config)
+        self.predictor = dense_head(config.output_dim, config.hidden_dim, config.output_dim)
+        self.teacher_encoder = teacher_of(self.encoder)
+        self.teacher_heads = teacher_of(self.heads)
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """See `Method.forward`.
+
+        Figures, beside the terms before they are weighted: explained (as for `MAE`), alignment and
+        feature_std (see `medssl.methods.representation`), dense_std (the same spread, of the
+        places), matched (share of the cells that lie in both crops and the body).
+        """
+        crops, clean = (batch[name].flatten(0, 1) for name in ("image", "clean"))
+        inside = batch.get("body", batch["valid"]).flatten(0, 1)
+        masks = self._masks(batch["index"], inside, step)
+        painted = self.reconstruction.painted(crops, masks)
+        maps = self.encoder.features(painted)
+        predicted = self.reconstruction.decoded(painted, maps)
+        with torch.no_grad():
+            seen = self.teacher_encoder.features(crops)[-1]
+        with torch.autocast(crops.device.type, enabled=False):
+            counted = block_voxels(masks, self.grid, self.side) & inside
+            masked, explained = masked_huber(predicted.float(), clean.float(), counted)
+            deep, seen = maps[-1].float(), seen.float()
+            dense, dense_figures = self._dense(batch, deep, seen)
+            contrast, contrast_figures = self._contrast(batch, inside, deep, seen)
+            terms = {"masked": masked, "dense": dense, "contrast": contrast}
+            loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        figures = {"explained": explained, **dense_figures, **contrast_figures}
+        return {"loss": loss, **{n: term.detach() for n, term in terms.items()}, **figures}
+
+    def after_step(self, step: int, steps: int) -> None:
+        """The teacher follows, ever more slowly (Grill et al. 2020, section 3.2)."""
+        momentum = cosine_momentum(self.config.momentum, step, steps)
+        follow(self.teacher_encoder, self.encoder, momentum)
+        follow(self.teacher_heads, self.heads, momentum)
+
+    def pictures(self, batch: Batch, step: int) -> Pictures:
+        """See `Method.pictures`; of the first crop of each volume."""
+        crops, clean = batch["image"][:, 0], batch["clean"][:, 0]
+        inside = batch.get("body", batch["valid"]).flatten(0, 1)
+        masks = self._masks(batch["index"], inside, step)[0::2]
+        painted = self.reconstruction.painted(crops, masks)
+        output = self.reconstruction.decoded(painted, self.encoder.features(painted))
+        hidden = block_voxels(masks, self.grid, self.side)
+        return Pictures(crops.masked_fill(hidden, torch.nan), output.float(), clean)
+
+    @property
+    def trained_decoder(self) -> nn.Module:
+        """The decoder, which a segmenter goes on with."""
+        return self.reconstruction.decoder
+
+    def _masks(self, index: Tensor, inside: Tensor, step: int) -> Tensor:
+        """(2B, N) bool: the masked blocks of each crop, drawn among those that show some body."""
+        d, h, w = self.grid
+        side = self.side
+        blocks = inside.reshape(-1, d, side, h, side, w, side).any(dim=6).any(dim=4).any(dim=2)
+        views = (2 * index.cpu()[:, None] + torch.arange(2)).flatten()
+        ratio = self.config.mask_ratio
+        masks = draw_token_masks(self.seed, step, views, self.grid, ratio, blocks.cpu())
+        return masks.to(inside.device)
+
+    def _dense(self, batch: Batch, deep: Tensor, seen: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        d, h, w = deep.shape[2:]
+        matches = match_cells(batch, (d, h, w))
+        predicted = self.predictor(self.heads.dense(features_here(deep, matches)))
+        with torch.no_grad():
+            target = self.teacher_heads.dense(features_there(seen, matches))
+        figures = {
+            "dense_std": dense_deviation(target, matches.counted),
+            "matched": matches.counted.float().mean(),
+        }
+        return dense_alignment(predicted, target, matches.counted), figures
+
+    def _contrast(
+        self, batch: Batch, inside: Tensor, deep: Tensor, seen: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        embedded = deep.mean(dim=(2, 3, 4))
+        anchors = F.normalize(self.heads.whole(embedded), dim=1)
+        with torch.no_grad():
+            keys = F.normalize(self.teacher_heads.whole(seen.mean(dim=(2, 3, 4))), dim=1)
+        shows_body = inside.flatten(1).any(dim=1).reshape(-1, 2).all(dim=1)
+        patient = torch.where(shows_body, batch["patient"], _NOBODY).repeat_interleave(2)
+        contrast = nt_xent_to_keys(
+            anchors,
+            gather(keys),
+            patient,
+            gather(patient),
+            first_anchor=rank() * len(anchors),
+            temperature=self.config.temperature,
+        )
+        figures = {
+            "alignment": alignment(anchors[0::2], anchors[1::2]).detach(),
+            "feature_std": feature_deviation(embedded).detach(),
+        }
+        return contrast, figures
+
+
+class _Heads(nn.Module):
+    """What the teacher has besides an encoder: projectors of a whole crop and of its places."""
+
+    def __init__(self, embed_dim: int, channels: int, config: HybridConfig) -> None:
+        super().__init__()
+        self.whole = projector(embed_dim, config.hidden_dim, config.output_dim)
+        self.dense = dense_head(channels, config.hidden_dim, config.output_dim)
+
+
+def masked_huber(predicted: Tensor, target: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Huber's loss (delta 1) over each crop's counted voxels, then over crops; what is explained.
+
+    A crop without any counts as 0 and still divides, as for `masked_mean_square`. The second is
+    the share of the counted voxels' variance within each crop that the prediction explains,
+    without a gradient.
+
+    Args:
+        predicted, target: (N, C, D, H, W).
+        counted: (N, 1, D, H, W) bool.
+    """
+    number = (counted.flatten(1).sum(dim=1) * predicted.shape[1]).clamp_min(1)
+    error = torch.where(counted, predicted - target, 0.0).flatten(1)
+    huber = F.huber_loss(error, torch.zeros_like(error), reduction="none").sum(dim=1) / number
+    with torch.no_grad():
+        truth = torch.where(counted, target, 0.0).flatten(1)
+        centred = torch.where(
+            counted, target - (truth.sum(dim=1) / number)[:, None, None, None, None], 0.0
+        )
+        variance = (centred.flatten(1).square().sum(dim=1) / number).mean()
+        left = (error.square().sum(dim=1) / number).mean()
+        explained = 1 - left / variance.clamp_min(_VARIANCE_FLOOR)
+    return huber.mean(), explained
+
+
+def nt_xent_to_keys(
+    anchors: Tensor,
+    keys: Tensor,
+    anchor_patient: Tensor,
+    key_patient: Tensor,
+    first_anchor: int,
+    temperature: float,
+) -> Tensor:
+    """NT-Xent of a student's anchors with a teacher's keys of the same batch.
+
+    As in Chen, Xie and He, An empirical study of training self-supervised vision transformers
+    (MoCo v3), 2021, algorithm 1: the positive is the teacher's key of the volume's other crop, the
+    negatives are its keys of other patients; keys have no gradient, so ranks exchange nothing else.
+
+    Args:
+        anchors: (A, K) of unit length, this rank's crops, the two of a volume side by side.
+        keys: (G, K) of unit length, of the crops of all ranks in the order of ranks.
+        anchor_patient: (A,) patient codes; -1: this crop counts as 0, and as nobody's negative.
+        key_patient: (G,) the same of the keys.
+        first_anchor: where the anchors' own crops begin among the keys.
+        temperature: tau.
+
+    Returns:
+        The mean over anchors; an anchor without a negative counts as 0.
+    """
+    twin = (first_anchor + torch.arange(len(anchors), device=anchors.device)) ^ 1
+    other_patient = (anchor_patient[:, None] != key_patient) & (key_patient != _NOBODY)
+    compared = other_patient.scatter(1, twin[:, None], True)
+    logits = (anchors @ keys.T / temperature).masked_fill(~compared, -torch.inf)
+    losses = F.cross_entropy(logits, twin, reduction="none")
+    return torch.where(anchor_patient != _NOBODY, losses, 0.0).mean()
+
+
+def _blocks(
+    config: HybridConfig, model_config: ModelConfig, patch_size: PatchSize
+) -> tuple[int, tuple[int, int, int]]:
+    """Side of the masked blocks in voxels, and how many of them lie along each axis."""
+    same = MAEConfig(mask_ratio=config.mask_ratio, block_size=config.block_size)
+    side = cube_side(same, model_config, patch_size)
+    d, h, w = (n // side for n in patch_size)
+    blocks = math.prod((d, h, w))
+    if not 0 < round(config.mask_ratio * blocks) < blocks:
+        raise ConfigError(
+            f"method.mask_ratio {config.mask_ratio} of {blocks} blocks of {side} voxels masks none "
+            "or all of them; enlarge augment.patch.size, or choose smaller blocks "
+            "(model.token_size for a vit, method.block_size for others)"
+        )
+    return side, (d, h, w)
