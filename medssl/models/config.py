@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -54,6 +55,116 @@ class SegResNetConfig(Config):
             )
 
 
+class ResEncConfig(Config):
+    """A residual-encoder U-Net with instance normalisation (nnU-Net's ResEnc)."""
+
+    name: Literal["resenc"] = "resenc"
+    features_per_stage: tuple[int, ...] = Field(
+        (32, 64, 128, 256, 320, 320),
+        min_length=2,
+        description="channels of each stage, from full resolution down; the default is that of "
+        "ResEnc-M and ResEnc-L, which differ in patch and batch, for patches from 128 voxels",
+    )
+    n_blocks_per_stage: tuple[int, ...] = Field(
+        (1, 3, 4, 6, 6, 6), description="residual blocks of each stage"
+    )
+    strides: tuple[int | PatchSize, ...] | None = Field(
+        None,
+        description="step of each stage's first convolution, one number or one for each axis "
+        "(thick slices: [1, 2, 2]); null: 1, then 2 at every further stage",
+    )
+
+    @model_validator(mode="after")
+    def _every_stage_is_described(self) -> ResEncConfig:
+        stages = len(self.features_per_stage)
+        for key in ("n_blocks_per_stage", "stage_strides"):
+            if len(getattr(self, key)) != stages:
+                raise ValueError(
+                    f"{key.removeprefix('stage_')}: {len(getattr(self, key))} entries for {stages} "
+                    "stages of features_per_stage; give one for each"
+                )
+        numbers = [*self.features_per_stage, *self.n_blocks_per_stage]
+        if min(*numbers, *(n for stride in self.stage_strides for n in stride)) < 1:
+            raise ValueError("features_per_stage, n_blocks_per_stage and strides begin at 1")
+        if self.stage_strides[0] != (1, 1, 1):
+            raise ValueError("strides: the first one must be 1; the decoder ends on its grid")
+        return self
+
+    @property
+    def stage_strides(self) -> tuple[PatchSize, ...]:
+        """The strides (D, H, W) of every stage."""
+        given = self.strides
+        if given is None:
+            given = (1,) + (2,) * (len(self.features_per_stage) - 1)
+        return tuple((n, n, n) if isinstance(n, int) else n for n in given)
+
+    def check_patch(self, size: PatchSize) -> None:
+        """Whole steps at each stage, and more than one voxel at the deepest, for its norm.
+
+        Raises:
+            ConfigError: `size` (D, H, W in voxels) does not suit; the message names sizes.
+        """
+        d, h, w = (math.prod(stride) for stride in zip(*self.stage_strides, strict=True))
+        _check_multiples(size, (d, h, w), "resenc with these strides", "model.strides")
+        _check_more_than_one(size, (d, h, w), "resenc with these strides", "model.strides")
+
+
+class SwinUNETRConfig(Config):
+    """Windowed attention at four scales under a convolutional decoder (MONAI's SwinUNETR)."""
+
+    name: Literal["swinunetr"] = "swinunetr"
+    feature_size: int = Field(
+        48,
+        ge=12,
+        multiple_of=12,
+        description="channels of the first tokens; each of four stages doubles them. Published "
+        "weights have 48",
+    )
+
+    def check_patch(self, size: PatchSize) -> None:
+        """Five halvings, and more than one voxel after them, for the decoder's norm.
+
+        Raises:
+            ConfigError: `size` (D, H, W in voxels) does not suit; the message names sizes.
+        """
+        _check_multiples(size, (32, 32, 32), "swinunetr", "model.name")
+        _check_more_than_one(size, (32, 32, 32), "swinunetr", "model.name")
+
+
+class ResNetConfig(Config):
+    """A 3D ResNet for classification; it has no decoder (MONAI's, with MedicalNet's names)."""
+
+    name: Literal["resnet"] = "resnet"
+    depth: Literal[10, 18, 34, 50] = Field(18, description="number of layers with weights")
+    norm: Literal["group", "batch"] = Field(
+        "group",
+        description="normalisation. batch is what MedicalNet's weights need: it mixes the patches "
+        "of a batch, from which a contrastive loss can tell them apart, each process has its own, "
+        "and the running statistics that are kept are the leading process's",
+    )
+    conv1_stride: Literal[1, 2] = Field(
+        2, description="step of the first convolution; 1 for patches below 64 voxels"
+    )
+
+    @property
+    def min_patch(self) -> int:
+        """The smallest side of a patch, in voxels: two voxels are left after the last layer."""
+        return 16 * self.conv1_stride + 1
+
+    def check_patch(self, size: PatchSize) -> None:
+        """Any size will do that leaves two voxels along each axis after the last layer.
+
+        Raises:
+            ConfigError: `size` (D, H, W in voxels) is too small; the message names the least.
+        """
+        if min(size) < self.min_patch:
+            smaller = " or set model.conv1_stride to 1" if self.conv1_stride > 1 else ""
+            raise ConfigError(
+                f"patch {_shown(size)}: resnet with conv1_stride {self.conv1_stride} needs at "
+                f"least {self.min_patch} voxels along each axis; enlarge patch.size{smaller}"
+            )
+
+
 class ViTConfig(Config):
     """A 3D vision transformer over cubic tokens, with fixed sine-cosine positions."""
 
@@ -100,28 +211,46 @@ class ViTConfig(Config):
             ConfigError: `size` (D, H, W in voxels) is not; the message names the nearest sizes.
         """
         token = self.token_size
-        wrong = sorted({n for n in size if n < token or n % token})
-        if not wrong:
-            return
-        near = [sorted({max(n // token, 1) * token, (n // token + 1) * token}) for n in wrong]
-        advice = "; ".join(
-            f"in place of {n}: {' or '.join(str(side) for side in sides)}"
-            for n, sides in zip(wrong, near, strict=True)
-        )
-        raise ConfigError(
-            f"patch {_shown(size)}: vit with token_size {token} needs multiples of {token} "
-            f"({advice}); change patch.size or model.token_size"
-        )
+        _check_multiples(size, (token,) * 3, f"vit with token_size {token}", "model.token_size")
 
 
-ModelConfig = Annotated[SegResNetConfig | ViTConfig, Field(discriminator="name")]
+ModelConfig = Annotated[
+    SegResNetConfig | ResEncConfig | SwinUNETRConfig | ResNetConfig | ViTConfig,
+    Field(discriminator="name"),
+]
 
-_ADAPTER: TypeAdapter[SegResNetConfig | ViTConfig] = TypeAdapter(ModelConfig)
+_ADAPTER: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 
 
-def model_from_json(text: str) -> SegResNetConfig | ViTConfig:
+def model_from_json(text: str) -> ModelConfig:
     """The configuration that `config.model_dump_json()` wrote, as checkpoints carry it."""
     return _ADAPTER.validate_json(text)
+
+
+def _check_multiples(size: PatchSize, steps: PatchSize, network: str, key: str) -> None:
+    wrong = sorted({(n, step) for n, step in zip(size, steps, strict=True) if n < step or n % step})
+    if not wrong:
+        return
+    advice = "; ".join(
+        f"in place of {n}: "
+        + " or ".join(str(side) for side in sorted({max(n // s, 1) * s, (n // s + 1) * s}))
+        for n, s in wrong
+    )
+    needed = str(steps[0]) if len(set(steps)) == 1 else _shown(steps)
+    raise ConfigError(
+        f"patch {_shown(size)}: {network} needs multiples of {needed} ({advice}); "
+        f"change patch.size or {key}"
+    )
+
+
+def _check_more_than_one(size: PatchSize, steps: PatchSize, network: str, key: str) -> None:
+    if size == steps:
+        d, h, w = steps
+        raise ConfigError(
+            f"patch {_shown(size)}: {network} leaves one voxel of it at the deepest scale, too few "
+            f"to normalise; at least one side must be twice as long, such as "
+            f"{_shown((d, h, 2 * w))}; change patch.size or {key}"
+        )
 
 
 def _shown(size: PatchSize) -> str:

@@ -34,7 +34,7 @@ class SegResNetEncoder(Encoder):
         x = self.stem(voxels_BCDHW)
         maps = []
         for level in self.levels:
-            x = level(x)
+            x = self._through(level, x)
             maps.append(x)
         return maps
 

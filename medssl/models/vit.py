@@ -44,7 +44,7 @@ class ViTEncoder(Encoder):
         x = self._embed_tokens(voxels_BCDHW)
         maps = []
         for number, block in enumerate(self.blocks):
-            x = block(x)
+            x = self._through(block, x)
             if number in wanted:
                 last = number == len(self.blocks) - 1
                 maps.append((self.norm(x) if last else x).mT.unflatten(2, grid))
@@ -76,7 +76,7 @@ class ViTEncoder(Encoder):
 
     def _through_blocks(self, x: Tensor) -> Tensor:
         for block in self.blocks:
-            x = block(x)
+            x = self._through(block, x)
         out: Tensor = self.norm(x)
         return out
 

@@ -92,6 +92,13 @@ class FitConfig(Config):
     encoder_lr_factor: float = Field(
         1.0, gt=0, le=1, description="Learning rate of a pretrained encoder, as a share of the rest"
     )
+    encoder_lr_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Learning rate of each layer of a pretrained encoder, as a share of the next "
+        "one's towards the head; 0.75 to 0.9 is usual for transformers. 1: all alike.",
+    )
     head_only_steps: int = Field(
         0, ge=0, description="First steps, in which a pretrained encoder stays as it is."
     )
@@ -159,7 +166,12 @@ class FinetuneConfig(FitConfig):
             return self
         if self.model is None:
             raise ValueError("model is required where init is null: there is nothing to take it of")
-        pretrained_only = {"load_decoder", "encoder_lr_factor", "head_only_steps"}
+        pretrained_only = {
+            "load_decoder",
+            "encoder_lr_decay",
+            "encoder_lr_factor",
+            "head_only_steps",
+        }
         idle = [
             name
             for name in sorted(pretrained_only)
