@@ -22,7 +22,7 @@ from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
 from medssl.methods.base import Method, Pictures
 from medssl.methods.config import HybridConfig, MAEConfig
-from medssl.methods.contrast import projector
+from medssl.methods.contrast import nt_xent, patients_to_compare, projector
 from medssl.methods.dense import (
     dense_alignment,
     dense_deviation,
@@ -39,7 +39,6 @@ from medssl.methods.representation import alignment, feature_deviation
 from medssl.models.build import build_decoder, build_encoder
 from medssl.models.config import ModelConfig, PatchSize
 
-_NOBODY = -1
 _VARIANCE_FLOOR = 1e-6
 
 
@@ -86,8 +85,9 @@ class Hybrid(Method):
         """See `Method.forward`.
 
         Figures, beside the terms before they are weighted: explained (as for `MAE`), alignment and
-        feature_std (see `medssl.methods.representation`), dense_std (the same spread, of the
-        places), matched (share of the cells that lie in both crops and the body).
+        feature_std (see `medssl.methods.representation`), accuracy (see `nt_xent`), dense_std (the
+        same spread, of the places), matched (share of the cells that lie in both crops and the
+        body).
         """
         crops, clean = (batch[name].flatten(0, 1) for name in ("image", "clean"))
         inside = batch.get("body", batch["valid"]).flatten(0, 1)
@@ -102,7 +102,7 @@ class Hybrid(Method):
             masked, explained = masked_huber(predicted.float(), clean.float(), counted)
             deep, seen = maps[-1].float(), seen.float()
             dense, dense_figures = self._dense(batch, deep, seen)
-            contrast, contrast_figures = self._contrast(batch, inside, deep, seen)
+            contrast, contrast_figures = self._contrast(batch, deep, seen)
             terms = {"masked": masked, "dense": dense, "contrast": contrast}
             loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         figures = {"explained": explained, **dense_figures, **contrast_figures}
@@ -152,15 +152,14 @@ class Hybrid(Method):
         return dense_alignment(predicted, target, matches.counted), figures
 
     def _contrast(
-        self, batch: Batch, inside: Tensor, deep: Tensor, seen: Tensor
+        self, batch: Batch, deep: Tensor, seen: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         embedded = deep.mean(dim=(2, 3, 4))
         anchors = F.normalize(self.heads.whole(embedded), dim=1)
         with torch.no_grad():
             keys = F.normalize(self.teacher_heads.whole(seen.mean(dim=(2, 3, 4))), dim=1)
-        shows_body = inside.flatten(1).any(dim=1).reshape(-1, 2).all(dim=1)
-        patient = torch.where(shows_body, batch["patient"], _NOBODY).repeat_interleave(2)
-        contrast = nt_xent_to_keys(
+        patient = patients_to_compare(batch).repeat_interleave(2)
+        contrast, accuracy = nt_xent(
             anchors,
             gather(keys),
             patient,
@@ -171,6 +170,7 @@ class Hybrid(Method):
         figures = {
             "alignment": alignment(anchors[0::2], anchors[1::2]).detach(),
             "feature_std": feature_deviation(embedded).detach(),
+            "accuracy": accuracy,
         }
         return contrast, figures
 
@@ -207,39 +207,6 @@ def masked_huber(predicted: Tensor, target: Tensor, counted: Tensor) -> tuple[Te
         left = (error.square().sum(dim=1) / number).mean()
         explained = 1 - left / variance.clamp_min(_VARIANCE_FLOOR)
     return huber.mean(), explained
-
-
-def nt_xent_to_keys(
-    anchors: Tensor,
-    keys: Tensor,
-    anchor_patient: Tensor,
-    key_patient: Tensor,
-    first_anchor: int,
-    temperature: float,
-) -> Tensor:
-    """NT-Xent of a student's anchors with a teacher's keys of the same batch.
-
-    As in Chen, Xie and He, An empirical study of training self-supervised vision transformers
-    (MoCo v3), 2021, algorithm 1: the positive is the teacher's key of the volume's other crop, the
-    negatives are its keys of other patients; keys have no gradient, so ranks exchange nothing else.
-
-    Args:
-        anchors: (A, K) of unit length, this rank's crops, the two of a volume side by side.
-        keys: (G, K) of unit length, of the crops of all ranks in the order of ranks.
-        anchor_patient: (A,) patient codes; -1: this crop counts as 0, and as nobody's negative.
-        key_patient: (G,) the same of the keys.
-        first_anchor: where the anchors' own crops begin among the keys.
-        temperature: tau.
-
-    Returns:
-        The mean over anchors; an anchor without a negative counts as 0.
-    """
-    twin = (first_anchor + torch.arange(len(anchors), device=anchors.device)) ^ 1
-    other_patient = (anchor_patient[:, None] != key_patient) & (key_patient != _NOBODY)
-    compared = other_patient.scatter(1, twin[:, None], True)
-    logits = (anchors @ keys.T / temperature).masked_fill(~compared, -torch.inf)
-    losses = F.cross_entropy(logits, twin, reduction="none")
-    return torch.where(anchor_patient != _NOBODY, losses, 0.0).mean()
 
 
 def _blocks(
