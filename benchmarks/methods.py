@@ -475,11 +475,13 @@ def _fine_tune(bench: Bench, name: str, method: str, count: int, seed: int) -> N
 
 
 def collect(bench: Bench, file: Path) -> None:
-    """Gather every cell's result, and the settings behind them, into one file."""
-    cells = {p.stem: bench.read(p.stem) for p in sorted((bench.out / "results").glob("*.json"))}
-    settings = {name: {**vars(setting)} for name, setting in SETTINGS.items()}
-    gathered = {"settings": settings, "labelled": LABELLED, "draws": DRAWS, "cells": cells}
-    file.write_text(json.dumps(gathered, indent=1) + "\n", encoding="utf-8")
+    """Gather every cell's result, one a line, and the settings behind them, into one file."""
+    names = [path.stem for path in sorted((bench.out / "results").glob("*.json"))]
+    cells = [f"  {json.dumps(name)}: {json.dumps(bench.read(name))}" for name in names]
+    settings = {name: vars(setting) for name, setting in SETTINGS.items()}
+    head = json.dumps({"settings": settings, "labelled": LABELLED, "draws": DRAWS}, indent=1)
+    text = head[: head.rindex("}")].rstrip() + ',\n "cells": {\n' + ",\n".join(cells) + "\n }\n}\n"
+    file.write_text(text, encoding="utf-8")
 
 
 def _auc(y: np.ndarray, scores: np.ndarray) -> float:
