@@ -6,7 +6,6 @@ once.
 
 from __future__ import annotations
 
-import errno
 import sys
 
 import typer
@@ -22,7 +21,7 @@ from medssl.cli.quickstart import quickstart
 from medssl.cli.sample import sample
 from medssl.cli.show import show
 from medssl.cli.withdraw import withdraw
-from medssl.errors import MedsslError
+from medssl.errors import NO_ROOM, MedsslError
 
 app = typer.Typer(
     name="medssl",
@@ -55,8 +54,12 @@ def main() -> None:
     except KeyboardInterrupt:
         _end("stopped; run the same command again to resume", 130)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _end("the disk is full; free some space and run the same command again", 2)
+        if error.errno in NO_ROOM:
+            _end(
+                "the disk is full, or a quota is used up; free some space and run the same command "
+                "again",
+                2,
+            )
         raise
 
 
