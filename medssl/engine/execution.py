@@ -10,27 +10,17 @@ import torch
 from torch import nn
 
 from medssl.engine.config import RuntimeConfig
-from medssl.errors import ConfigError
 from medssl.models.encoder import Decoder, Encoder
 
 
 def set_up(module: nn.Module, runtime: RuntimeConfig) -> None:
-    """Apply the runtime's switches to the encoders and decoders within `module`, in place.
-
-    Raises:
-        ConfigError: the network cannot do what a switch asks for.
-    """
+    """Apply the runtime's switches to the encoders and decoders within `module`, in place."""
     if runtime.channels_last:
         _lay_channels_last(module)
     encoders = [part for part in module.modules() if isinstance(part, Encoder)]
     if runtime.activation_checkpointing:
         for encoder in encoders:
-            if not hasattr(encoder, "checkpointed"):
-                raise ConfigError(
-                    "runtime.activation_checkpointing: the encoder of model.name "
-                    f"{encoder.config.name} cannot recompute its layers; set it to false"
-                )
-            encoder.checkpointed = True  # type: ignore[assignment]
+            encoder.checkpointed = True
     if runtime.compile:
         # Layer by layer: a method's forward draws masks and talks to other ranks, which cannot be
         # compiled; and layers that are alike share their code. nn.Module.compile works in place,

@@ -6,11 +6,15 @@ from medssl.methods.base import Method
 from medssl.methods.hybrid import Hybrid
 from medssl.methods.mae import MAE
 from medssl.methods.moco import MoCo
+from medssl.methods.rotation import Rotation
 from medssl.methods.simclr import SimCLR
+from medssl.methods.simmim import SimMIM
 
 METHODS: dict[str, type[Method]] = {
     "hybrid": Hybrid,
     "mae": MAE,
     "moco": MoCo,
+    "rotation": Rotation,
     "simclr": SimCLR,
+    "simmim": SimMIM,
 }

@@ -105,8 +105,28 @@ class HybridConfig(Config):
     output_dim: int = Field(128, ge=2, description="length of the projections that are compared")
 
 
+class SimMIMConfig(Config):
+    """Prediction of hidden voxels by one linear layer (Xie et al. 2022), for any encoder."""
+
+    name: Literal["simmim"] = "simmim"
+    mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the patch that is hidden")
+    mask_size: int | None = Field(
+        None,
+        ge=1,
+        description="side of a hidden cube in voxels, for a ViT a multiple of its tokens; null: "
+        "16, or the largest common divisor of the patch's sides below 16 that makes 27 cubes or "
+        "more",
+    )
+
+
+class RotationConfig(Config):
+    """Which of the rotations of a cube was it (Taleb et al. 2020)."""
+
+    name: Literal["rotation"] = "rotation"
+
+
 MethodConfig = Annotated[
     # One a line.
-    HybridConfig | MAEConfig | MoCoConfig | SimCLRConfig,
+    HybridConfig | MAEConfig | MoCoConfig | RotationConfig | SimCLRConfig | SimMIMConfig,
     Field(discriminator="name"),
 ]

@@ -87,7 +87,9 @@ class MAE(Method):
                 target = normalised_tokens(target, inside)
             counted = masked[:, :, None] & inside
             loss = masked_mean_square(predicted.float(), target, counted)
-        return {"loss": loss, **_figures(loss.detach(), target, counted, masked)}
+            explained = explained_share(predicted.detach().float(), target, counted)
+        share = counted.sum() / (masked.sum() * target.shape[2])
+        return {"loss": loss, "explained": explained, "counted": share}
 
     @property
     def trained_decoder(self) -> nn.Module | None:
@@ -112,13 +114,9 @@ def cube_side(config: MAEConfig, model_config: ModelConfig, patch_size: PatchSiz
         if config.block_size is not None:
             raise ConfigError("method.block_size has no effect on a vit, which masks its tokens")
         return model_config.token_size
-    sides = [n for n in range(1, min(patch_size) + 1) if all(size % n == 0 for size in patch_size)]
     if config.block_size is None:
-        return max(
-            n
-            for n in sides
-            if n == 1 or (n <= _LARGEST_BLOCK and math.prod(patch_size) >= _FEWEST_BLOCKS * n**3)
-        )
+        return largest_block(patch_size)
+    sides = _common_divisors(patch_size)
     if config.block_size not in sides:
         shown = "x".join(str(n) for n in patch_size)
         raise ConfigError(
@@ -126,6 +124,15 @@ def cube_side(config: MAEConfig, model_config: ModelConfig, patch_size: PatchSiz
             f"choose from {', '.join(str(n) for n in sides)}"
         )
     return config.block_size
+
+
+def largest_block(patch_size: PatchSize) -> int:
+    """The largest common divisor of the patch's sides, at most 16, that makes 27 blocks or more."""
+    return max(
+        n
+        for n in _common_divisors(patch_size)
+        if n == 1 or (n <= _LARGEST_BLOCK and math.prod(patch_size) >= _FEWEST_BLOCKS * n**3)
+    )
 
 
 def masked_mean_square(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
@@ -154,20 +161,27 @@ def normalised_tokens(tokens: Tensor, inside: Tensor) -> Tensor:
     return centred / (variance + _VARIANCE_FLOOR).sqrt()
 
 
+def explained_share(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Share of the counted voxels' variance within each sample that is explained, at most 1.
+
+    Args:
+        predicted, target: (B, N, K); 0 where `predicted` is no better than each sample's mean.
+        counted: (B, N, K) bool.
+    """
+    count = counted.sum(dim=(1, 2), keepdim=True).clamp_min(1)
+    mean = torch.where(counted, target, 0.0).sum(dim=(1, 2), keepdim=True) / count
+    of_the_mean = masked_mean_square(mean.expand_as(target), target, counted)
+    error = masked_mean_square(predicted, target, counted)
+    return 1 - error / of_the_mean.clamp_min(_VARIANCE_FLOOR)
+
+
+def _common_divisors(patch_size: PatchSize) -> list[int]:
+    return [n for n in range(1, min(patch_size) + 1) if all(size % n == 0 for size in patch_size)]
+
+
 def _reconstruction(
     encoder: Encoder, in_channels: int, side: int
 ) -> TokenReconstruction | BlockReconstruction:
     if isinstance(encoder, ViTEncoder):
         return TokenReconstruction(encoder)
     return BlockReconstruction(build_decoder(encoder.config, in_channels), in_channels, side)
-
-
-@torch.no_grad()
-def _figures(loss: Tensor, target: Tensor, counted: Tensor, masked: Tensor) -> dict[str, Tensor]:
-    count = counted.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-    mean = torch.where(counted, target, 0.0).sum(dim=(1, 2), keepdim=True) / count
-    of_the_mean = masked_mean_square(mean.expand_as(target), target, counted)
-    return {
-        "explained": 1 - loss / of_the_mean.clamp_min(_VARIANCE_FLOOR),
-        "counted": counted.sum() / (masked.sum() * target.shape[2]),
-    }

@@ -75,8 +75,15 @@ class FitConfig(Config):
     task: TaskConfig = Field(description="What is learned: its name and settings.")
     init: Path | None = Field(
         None,
-        description="Folder of a pretraining run, or a safetensors file with its encoder; null: "
-        "from scratch.",
+        description="Folder of a pretraining run, or a safetensors file with its encoder; or "
+        "another project's weights (docs/how-to/load-weights.md); null: from scratch.",
+    )
+    min_matched: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Least share of a pretrained encoder's weights that has to match; below 0.9 "
+        "`model` may differ from that of `init`.",
     )
     load_decoder: bool = Field(
         True, description="Segmentation: also take the decoder, where pretraining trained one."
@@ -171,6 +178,7 @@ class FinetuneConfig(FitConfig):
             "encoder_lr_decay",
             "encoder_lr_factor",
             "head_only_steps",
+            "min_matched",
         }
         idle = [
             name

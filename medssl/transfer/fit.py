@@ -150,7 +150,9 @@ def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progres
     if config.init is None:
         return []
     decoder = config.load_decoder and config.task.name == "segmentation"
-    report = load_encoder(weights_file(config.init), network, decoder=decoder).lines()
+    report = load_encoder(
+        weights_file(config.init), network, decoder=decoder, min_matched=config.min_matched
+    ).lines()
     for line in report:
         run.log(f"initial weights: {line}")
         progress.say(f"initial weights: {line}")

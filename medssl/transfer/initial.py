@@ -10,27 +10,33 @@ from pydantic import ValidationError
 from medssl.config import differing_keys
 from medssl.errors import CheckpointError, ConfigError
 from medssl.models.config import ModelConfig, model_from_json
-from medssl.models.weights import read_metadata
+from medssl.models.weights import MIN_MATCHED, read_metadata
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
 
-# In the order of preference: what pretraining writes, and what fine-tuning writes.
-_WEIGHTS_OF_A_RUN = ("encoder.safetensors", "model.safetensors")
+# In the order of preference: what pretraining writes, and what fine-tuning writes; then where a
+# MONAI bundle keeps its weights.
+_WEIGHTS_OF_A_FOLDER = (
+    "checkpoints/encoder.safetensors",
+    "checkpoints/model.safetensors",
+    "models/model.pt",
+)
 
 
 def weights_file(init: Path) -> Path:
-    """The safetensors file of a run folder; a file stands for itself.
+    """The weights of a run's folder or of a MONAI bundle's; a file stands for itself.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there are none.
     """
     if init.is_file():
         return init
-    for name in _WEIGHTS_OF_A_RUN:
-        if (init / "checkpoints" / name).is_file():
-            return init / "checkpoints" / name
+    for name in _WEIGHTS_OF_A_FOLDER:
+        if (init / name).is_file():
+            return init / name
     raise CheckpointError(
-        f"no weights in {init}: init is a finished run's folder or a .safetensors file"
+        f"no weights in {init}: init is a finished run's folder, a .safetensors file, or another "
+        "project's weights (a file, or a MONAI bundle's folder)"
     )
 
 
@@ -41,21 +47,21 @@ def resolve_model(config: FitConfig) -> ModelConfig:
         ConfigError: neither is there, or they differ; the message names the keys.
         CheckpointError: the weights are not there, or do not say what they fit.
     """
-    model = config.model if config.init is None else _model_of(config.init, config.model)
+    model = config.model if config.init is None else _model_of(config.init, config)
     if model is None:
         raise ConfigError("model is required where init is null")
     model.check_patch(config.augment.patch.size)
     return model
 
 
-def _model_of(init: Path, wanted: ModelConfig | None) -> ModelConfig:
+def _model_of(init: Path, config: FitConfig) -> ModelConfig:
     path = weights_file(init)
     described = read_metadata(path).get("model")
-    if described is not None:
-        return _checked(path, described, wanted)
-    if wanted is None:
-        raise CheckpointError(f"{path} does not say which network it is of; set model")
-    return wanted
+    if described is not None and not (config.model and config.min_matched < MIN_MATCHED):
+        return _checked(path, described, config.model)
+    if config.model is None:
+        raise CheckpointError(f"{path} does not say all of its network's configuration; set model")
+    return config.model
 
 
 def _checked(path: Path, described: str, wanted: ModelConfig | None) -> ModelConfig:
