@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -125,8 +126,29 @@ class RotationConfig(Config):
     name: Literal["rotation"] = "rotation"
 
 
+class DistillConfig(Config):
+    """The features of a pretrained teacher, learned by a network of another size or kind."""
+
+    name: Literal["distill"] = "distill"
+    teacher: Path = Field(
+        description="the teacher: folder of a finished pretraining or fine-tuning, or a "
+        ".safetensors file that one wrote"
+    )
+    dense_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the features place by place, beside 1 for those of whole patches",
+    )
+
+
 MethodConfig = Annotated[
     # One a line.
-    HybridConfig | MAEConfig | MoCoConfig | RotationConfig | SimCLRConfig | SimMIMConfig,
+    DistillConfig
+    | HybridConfig
+    | MAEConfig
+    | MoCoConfig
+    | RotationConfig
+    | SimCLRConfig
+    | SimMIMConfig,
     Field(discriminator="name"),
 ]

@@ -174,10 +174,7 @@ def through_masked_tokens(
     shown = F.linear(tokens, encoder.stem.weight.flatten(1), encoder.stem.bias)
     x = torch.where(masked_BN[..., None], mask_token.to(shown.dtype), shown)
     x = x + positions_on(grid, config.dim, voxels_BCDHW.device)
-    for block in encoder.blocks:
-        x = block(x)
-    normed: Tensor = encoder.norm(x)
-    return normed.mT.reshape(len(x), config.dim, *grid)
+    return encoder._through_blocks(x).mT.reshape(len(x), config.dim, *grid)
 
 
 def mask_cells(

@@ -5,39 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from pydantic import ValidationError
 
 from medssl.config import differing_keys
 from medssl.errors import CheckpointError, ConfigError
-from medssl.models.config import ModelConfig, model_from_json
+from medssl.models.config import ModelConfig
+from medssl.models.pretrained import described_model
+from medssl.models.pretrained import weights_file as weights_file
 from medssl.models.weights import MIN_MATCHED, read_metadata
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
-
-# In the order of preference: what pretraining writes, and what fine-tuning writes; then where a
-# MONAI bundle keeps its weights.
-_WEIGHTS_OF_A_FOLDER = (
-    "checkpoints/encoder.safetensors",
-    "checkpoints/model.safetensors",
-    "models/model.pt",
-)
-
-
-def weights_file(init: Path) -> Path:
-    """The weights of a run's folder or of a MONAI bundle's; a file stands for itself.
-
-    Raises:
-        CheckpointError: there are none.
-    """
-    if init.is_file():
-        return init
-    for name in _WEIGHTS_OF_A_FOLDER:
-        if (init / name).is_file():
-            return init / name
-    raise CheckpointError(
-        f"no weights in {init}: init is a finished run's folder, a .safetensors file, or another "
-        "project's weights (a file, or a MONAI bundle's folder)"
-    )
 
 
 def resolve_model(config: FitConfig) -> ModelConfig:
@@ -56,19 +32,15 @@ def resolve_model(config: FitConfig) -> ModelConfig:
 
 def _model_of(init: Path, config: FitConfig) -> ModelConfig:
     path = weights_file(init)
-    described = read_metadata(path).get("model")
-    if described is not None and not (config.model and config.min_matched < MIN_MATCHED):
-        return _checked(path, described, config.model)
-    if config.model is None:
-        raise CheckpointError(f"{path} does not say all of its network's configuration; set model")
-    return config.model
-
-
-def _checked(path: Path, described: str, wanted: ModelConfig | None) -> ModelConfig:
-    try:
-        model = model_from_json(described)
-    except ValidationError as error:
-        raise CheckpointError(f"{path} is of a network that this medssl does not know") from error
+    wanted = config.model
+    may_differ = wanted is not None and config.min_matched < MIN_MATCHED
+    model = None if may_differ else described_model(path)
+    if model is None:
+        if wanted is None:
+            raise CheckpointError(
+                f"{path} does not say all of its network's configuration; set model"
+            )
+        return wanted
     if wanted is not None and wanted != model:
         differing = differing_keys(
             model.model_dump(mode="json"), wanted.model_dump(mode="json"), "model."

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -8,11 +10,14 @@ from medssl.errors import ConfigError
 from medssl.methods.config import SimMIMConfig
 from medssl.methods.simmim import SimMIM, deepest_grid, mask_cells, shuffle_voxels
 from medssl.models.build import build_encoder
-from medssl.models.config import SegResNetConfig, ViTConfig
+from medssl.models.config import ResEncConfig, SegResNetConfig, ViTConfig
 from medssl.models.tokens import cut_tokens
 
 VIT = ViTConfig(token_size=4, dim=24, depth=2, heads=2)
 CNN = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
+UNET = ResEncConfig(
+    features_per_stage=(4, 8, 8), n_blocks_per_stage=(1, 1, 1), strides=(1, (1, 2, 2), 2)
+)
 PATCH = (16, 16, 16)
 
 
@@ -25,8 +30,8 @@ def hidden_voxels(masks: torch.Tensor, side: int) -> torch.Tensor:
     """(B, 16, 16, 16), voxel by voxel."""
     n = 16 // side
     out = torch.zeros(len(masks), 16, 16, 16, dtype=torch.bool)
-    for b, i, j, k in torch.cartesian_prod(torch.arange(len(masks)), *[torch.arange(16)] * 3):
-        out[b, i, j, k] = masks[b, (i // side * n + j // side) * n + k // side]
+    for i, j, k in itertools.product(range(16), repeat=3):
+        out[:, i, j, k] = masks[:, (i // side * n + j // side) * n + k // side]
     return out
 
 
@@ -47,14 +52,14 @@ def naive_prediction(method: SimMIM, image, masks) -> torch.Tensor:
             deepest = encoder.features(painted)[-1]
         numbers = method.head.leave(deepest)
     out = torch.zeros(len(image), 16, 16, 16)
-    s = 16 // deepest.shape[2]
-    for i, j, k in torch.cartesian_prod(*[torch.arange(16)] * 3):
-        channel = (i % s * s + j % s) * s + k % s
-        out[:, i, j, k] = numbers[:, channel, i // s, j // s, k // s]
+    s, t, u = (16 // n for n in deepest.shape[2:])
+    for i, j, k in itertools.product(range(16), repeat=3):
+        channel = (i % s * t + j % t) * u + k % u
+        out[:, i, j, k] = numbers[:, channel, i // s, j // t, k // u]
     return out
 
 
-@pytest.mark.parametrize("model", [CNN, VIT])
+@pytest.mark.parametrize("model", [CNN, UNET, VIT])
 @pytest.mark.parametrize("known_body", [False, True])
 def test_the_loss_is_a_naive_loop_over_hidden_voxels(make_batch, model, known_body):
     method = make(model)
@@ -136,7 +141,7 @@ def test_channels_become_voxels_place_by_place():
     maps = torch.randn(2, 3 * 2 * 1 * 4, 2, 3, 2)
     voxels = shuffle_voxels(maps, (2, 1, 4))
     assert voxels.shape == (2, 3, 4, 3, 8)
-    for c, i, j, k in torch.cartesian_prod(*map(torch.arange, (3, 4, 3, 8))):
+    for c, i, j, k in itertools.product(*map(range, (3, 4, 3, 8))):
         channel = c * 8 + (i % 2) * 4 + k % 4
         assert torch.equal(voxels[:, c, i, j, k], maps[:, channel, i // 2, j, k // 4])
 
@@ -177,7 +182,7 @@ def test_samples_on_two_ranks_average_to_one_rank(make_batch):
     assert torch.stack(halves).mean().item() == pytest.approx(whole.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("model", [CNN, VIT])
+@pytest.mark.parametrize("model", [CNN, UNET, VIT])
 def test_every_parameter_is_trained_in_float32_and_bfloat16(make_batch, model):
     method = make(model)
     batch = make_batch(2, 1, 16)
