@@ -12,6 +12,7 @@ import typer
 
 from medssl.cli.audit import audit
 from medssl.cli.check import check
+from medssl.cli.export import app as export
 from medssl.cli.finetune import finetune
 from medssl.cli.ingest import ingest
 from medssl.cli.keygen import keygen
@@ -43,6 +44,7 @@ app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
 app.add_typer(label_efficiency, name="label-efficiency")
 app.command("audit")(audit)
+app.add_typer(export, name="export")
 
 
 def main() -> None:

@@ -203,10 +203,16 @@ def _fit_stem(offered: dict[str, Tensor], own: Mapping[str, Tensor], stem: str) 
     same_elsewhere = theirs.shape[:1] + theirs.shape[2:] == ours.shape[:1] + ours.shape[2:]
     if theirs.shape == ours.shape or not same_elsewhere:
         return False
-    channels = ours.shape[1]
-    repeats = [1, channels] + [1] * (ours.ndim - 2)
-    offered[stem] = (theirs.sum(dim=1, keepdim=True) / channels).repeat(repeats)
+    offered[stem] = fitted_stem(theirs, ours.shape[1])
     return True
+
+
+def fitted_stem(weight: Tensor, channels: int) -> Tensor:
+    """A first kernel (out, in, ...) for `channels` inputs: equal inputs give the same response."""
+    if weight.shape[1] == channels:
+        return weight
+    repeats = [1, channels] + [1] * (weight.ndim - 2)
+    return (weight.sum(dim=1, keepdim=True) / channels).repeat(repeats)
 
 
 def _encoder_share(matched: list[str], state: Mapping[str, Tensor]) -> float:
