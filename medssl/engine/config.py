@@ -10,7 +10,7 @@ from pydantic import Field
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig
 from medssl.config import Config
-from medssl.methods.config import MethodConfig
+from medssl.methods.config import HybridConfig, MethodConfig
 from medssl.models.config import ModelConfig
 
 
@@ -85,7 +85,9 @@ class PretrainConfig(Config):
     holdout: HoldoutConfig | None = Field(
         None, description="Patients left out because a study or a fine-tuning tests on them."
     )
-    method: MethodConfig = Field(description="What is learned: its name and settings.")
+    method: MethodConfig = Field(
+        HybridConfig(), description="What is learned: its name and settings."
+    )
     model: ModelConfig = Field(description="The network: its name and settings.")
     augment: AugmentConfig = Field(description="Patches and their augmentation.")
     optim: OptimConfig = Field(OptimConfig(), description="The optimiser and its schedule.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -120,6 +121,10 @@ def joined_world() -> Iterator[World]:
     # The caller may have set the group up already (a test, or a larger program).
     ours = size > 1 and not dist.is_initialized()
     if ours:
+        # Its functions have the group as a default argument, as it is at their import. DDP imports
+        # them; were that later, they would hold the group, with gloo's threads, until the
+        # interpreter ends, where a thread that lets go of a tensor aborts the process.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     together = False
     try:
@@ -142,10 +147,7 @@ def joined_world() -> Iterator[World]:
     finally:
         # nccl's goodbye waits for every process; after a failure there may be none to answer.
         if ours and (together or not on_gpu):
-            # DDP is part of a cycle that holds the group. gloo's threads must have ended before
-            # the interpreter does: one that then lets go of a tensor takes the process down with
-            # "terminate called without an active exception".
-            gc.collect()
+            gc.collect()  # DDP is part of a cycle that holds the group
             dist.destroy_process_group()
 
 

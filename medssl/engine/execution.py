@@ -18,9 +18,8 @@ def set_up(module: nn.Module, runtime: RuntimeConfig) -> None:
     if runtime.channels_last:
         _lay_channels_last(module)
     encoders = [part for part in module.modules() if isinstance(part, Encoder)]
-    if runtime.activation_checkpointing:
-        for encoder in encoders:
-            encoder.checkpointed = True
+    for encoder in encoders:
+        encoder.checkpointed = runtime.activation_checkpointing
     if runtime.compile:
         # Layer by layer: a method's forward draws masks and talks to other ranks, which cannot be
         # compiled; and layers that are alike share their code. nn.Module.compile works in place,

@@ -74,7 +74,7 @@ def train(
             checkpoints/best.safetensors. The last ones are in checkpoints/last.safetensors.
 
     Raises:
-        ConfigError: a batch cannot be cut as asked for, or the network lacks what a switch needs.
+        ConfigError: a batch cannot be cut into as many equal parts as asked for.
         TrainingError: the loss or the gradient is not finite, for the second time.
         CheckpointError: the checkpoint does not fit the network.
         Interrupted: SIGTERM or SIGUSR1 came to one of the processes; a checkpoint is written.

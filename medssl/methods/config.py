@@ -141,7 +141,7 @@ class DistillConfig(Config):
     )
 
 
-MethodConfig = Annotated[
+SingleMethodConfig = (
     # One a line.
     DistillConfig
     | HybridConfig
@@ -149,6 +149,31 @@ MethodConfig = Annotated[
     | MoCoConfig
     | RotationConfig
     | SimCLRConfig
-    | SimMIMConfig,
-    Field(discriminator="name"),
-]
+    | SimMIMConfig
+)
+
+
+class WeightedConfig(Config):
+    """One task of several on one encoder."""
+
+    method: Annotated[SingleMethodConfig, Field(discriminator="name")] = Field(
+        description="what is learned: its name and settings"
+    )
+    weight: float = Field(1.0, gt=0, description="weight of its loss in the sum")
+
+
+class MultitaskConfig(Config):
+    """Several methods at once on one encoder, their losses added."""
+
+    name: Literal["multitask"] = "multitask"
+    tasks: list[WeightedConfig] = Field(
+        min_length=2, description="the methods, each with its weight"
+    )
+    weighting: Literal["fixed", "uncertainty"] = Field(
+        "fixed",
+        description="fixed: the sum of weight times loss; uncertainty: each loss is divided by "
+        "a learned variance as well, so that no task drowns the others (Kendall et al. 2018)",
+    )
+
+
+MethodConfig = Annotated[SingleMethodConfig | MultitaskConfig, Field(discriminator="name")]

@@ -22,7 +22,12 @@ from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
 from medssl.methods.base import Method, Pictures
 from medssl.methods.config import HybridConfig, MAEConfig
-from medssl.methods.contrast import NOBODY, compared_logits, contrast_figures, projector
+from medssl.methods.contrast import (
+    contrast_figures,
+    nt_xent,
+    patients_to_compare,
+    projector,
+)
 from medssl.methods.dense import (
     centred,
     dense_alignment,
@@ -101,7 +106,7 @@ class Hybrid(Method):
             explained = explained_share(answer.detach(), truth, counted)
             deep, seen = maps[-1].float(), seen.float()
             dense, of_places = self._dense(batch, deep, seen)
-            contrast, of_crops = self._contrast(batch, inside, deep, seen)
+            contrast, of_crops = self._contrast(batch, deep, seen)
             terms = {"masked": masked, "dense": dense, "contrast": contrast}
             loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         figures = {"explained": explained, **of_places, **of_crops}
@@ -152,7 +157,7 @@ class Hybrid(Method):
         return dense_alignment(predicted, target, matches.counted), figures
 
     def _contrast(
-        self, batch: Batch, inside: Tensor, deep: Tensor, seen: Tensor
+        self, batch: Batch, deep: Tensor, seen: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The student's crops against the teacher's keys, and figures.
 
@@ -165,9 +170,8 @@ class Hybrid(Method):
         anchors = F.normalize(self.heads.whole(embedded), dim=1)
         with torch.no_grad():
             keys = F.normalize(self.teacher_heads.whole(seen.mean(dim=(2, 3, 4))), dim=1)
-        shows_body = inside.flatten(1).any(dim=1).reshape(-1, 2).all(dim=1)
-        patient = torch.where(shows_body, batch["patient"], NOBODY).repeat_interleave(2)
-        logits, twin = compared_logits(
+        patient = patients_to_compare(batch).repeat_interleave(2)
+        contrast, accuracy = nt_xent(
             anchors,
             gather(keys),
             patient,
@@ -175,9 +179,7 @@ class Hybrid(Method):
             first_anchor=rank() * len(anchors),
             temperature=self.config.temperature,
         )
-        losses = F.cross_entropy(logits, twin, reduction="none")
-        contrast = torch.where(patient != NOBODY, losses, 0.0).mean()
-        figures = contrast_figures(anchors.detach(), embedded.detach(), logits.detach(), twin)
+        figures = {**contrast_figures(anchors.detach(), embedded.detach()), "accuracy": accuracy}
         return contrast, figures
 
 

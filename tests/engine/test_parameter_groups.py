@@ -25,7 +25,9 @@ def test_layers_learn_slower_towards_the_input(config: ModelConfig) -> None:
     # By hand: the deepest layer is one step from the head, the one before it two.
     assert rate_of[id(next(layers[-1].parameters()))] == pytest.approx(0.8 * 0.5)
     assert rate_of[id(next(layers[-2].parameters()))] == pytest.approx(0.8 * 0.25)
-    assert rate_of[id(encoder.stem.weight)] == pytest.approx(0.8 * 0.5 ** len(layers))
+    assert rate_of[id(encoder.get_parameter(encoder.stem_key))] == pytest.approx(
+        0.8 * 0.5 ** len(layers)
+    )
     assert {group.start_step for group in groups} == {7}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,12 +24,14 @@ CONFIGS = {config.model_fields["name"].default: config for config in UNION}
 
 def config_of(name: str, folder: Path) -> Config:
     """The defaults, with what has none."""
-    required = {}
+    required: dict[str, Any] = {}
     if name == "distill":
         required["teacher"] = folder / "teacher.safetensors"
         teacher = build_encoder(MODELS[0], 1, (16, 16, 16))
         state = {f"encoder.{key}": value for key, value in teacher.state_dict().items()}
         save_weights(required["teacher"], state, {"model": MODELS[0].model_dump_json()})
+    if name == "multitask":
+        required["tasks"] = [{"method": {"name": task}} for task in ("mae", "moco", "rotation")]
     return CONFIGS[name](**required)
 
 
