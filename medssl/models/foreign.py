@@ -111,6 +111,8 @@ FORMATS = (
 
 # Known well enough to say so, by a tensor's name; medssl has no such network.
 UNREAD = {
+    # Two versions of it order the tokens of one grid differently, and files do not say which:
+    # github.com/MIC-DKFZ/dynamic-network-architectures/pull/13
     "eva.pos_embed": "Primus (a vision transformer of nnssl)",
     "patch_embedding.position_embeddings": "MONAI's ViT, with learned positions",
     "vit.patch_embedding.position_embeddings": "MONAI's UNETR, with learned positions",

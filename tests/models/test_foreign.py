@@ -376,6 +376,8 @@ def test_a_self_supervised_swin_transformer_is_read_under_its_old_names(tmp_path
     assert report.share == 1
     assert not [name for name in report.missing if name.startswith("encoder.")]
     assert {"rotation_head.weight", "conv.weight"} <= set(report.unexpected)
+    assert report.fresh == ("decoder", "head")
+    assert "decoder: not from the file, starts fresh" in report.lines()
     assert all(torch.equal(t, fresh[name]) for name, t in ours.decoder.state_dict().items())
     x = torch.randn(1, 1, *SWIN_PATCH)
     for mine, other in zip(ours.encoder.features(x), theirs(x), strict=True):
