@@ -66,7 +66,7 @@ def train(
     progress: Progress = SILENT,
     what: str = "training",
     groups: Sequence[ParameterGroup] | None = None,
-    validate: Callable[[], dict[str, float]] | None = None,
+    validate: Callable[[int], dict[str, float]] | None = None,
     validate_every: int = 0,
     keep_best: str | None = None,
 ) -> TrainOutcome:
@@ -74,7 +74,8 @@ def train(
 
     Args:
         module: `forward(batch, step)` gives {"loss": scalar, and detached figures}.
-        validate: called by the leading process every `validate_every` steps and after the last.
+        validate: called by the leading process every `validate_every` steps and after the last,
+            with the number of steps taken.
         keep_best: the metric of `validate` whose highest value decides which weights are kept in
             checkpoints/best.safetensors. The last ones are in checkpoints/last.safetensors.
 
@@ -157,7 +158,7 @@ class _Loop:
     def go(
         self,
         progress: Progress,
-        validate: Callable[[], dict[str, float]] | None,
+        validate: Callable[[int], dict[str, float]] | None,
         validate_every: int,
         keep_best: str | None,
     ) -> None:
@@ -237,12 +238,12 @@ class _Loop:
         self._record(means)
         return {"loss": means["train/loss"]}
 
-    def _validate(self, validate: Callable[[], dict[str, float]], keep_best: str | None) -> None:
+    def _validate(self, validate: Callable[[int], dict[str, float]], keep_best: str | None) -> None:
         if not self.world.leads:
             return
         self.module.eval()
         with torch.no_grad():
-            metrics = validate()
+            metrics = validate(self.step)
         self.module.train()
         self._record(metrics)
         value = metrics.get(keep_best) if keep_best else None

@@ -13,11 +13,12 @@ from medssl.augment.device_source import DevicePretrainSource
 from medssl.augment.pretraining import PretrainSource
 from medssl.engine.config import PretrainConfig
 from medssl.engine.distributed import World, joined_world
+from medssl.engine.health import Watch, watch_of
 from medssl.engine.loop import TrainOutcome, train
 from medssl.engine.population import pretraining_rows, write_population
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.seeding import seed_weights
-from medssl.errors import ConfigError
+from medssl.errors import CollapseError, ConfigError
 from medssl.methods.catalogue import METHODS
 from medssl.models.weights import save_weights
 from medssl.progress import SILENT, Progress
@@ -54,6 +55,7 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
 
     Raises:
         ConfigError: the configuration cannot be run on this store, or `out` holds another run.
+        CollapseError: the encoder learns nothing; the report, which is written first, shows how.
     """
     store = open_store(config.store)
     rows = pretraining_rows(store, config)
@@ -94,12 +96,17 @@ def _pretrain(
     progress: Progress,
 ) -> PretrainResult:
     method, source = method_and_source(config, store, rows)
-    tracker = None
+    tracker = watch = None
     if world.leads:
         digest = write_population(run.path, store, rows)
         tracker = _start_tracking(config, run, digest, len(rows))
     status = "FAILED"
     try:
+        if tracker is not None:
+            method.to(world.device)
+            watch = watch_of(config, store, rows, method, run, world, tracker, progress)
+            if watch is not None:
+                watch.before_training()
         outcome = train(
             method,
             source,
@@ -112,10 +119,16 @@ def _pretrain(
             tracker=tracker,
             progress=progress,
             what=f"pretraining ({config.method.name}, {len(rows)} volumes)",
+            validate=watch,
+            validate_every=watch.every if watch else 0,
         )
         if tracker is not None:
-            _finish(config, store, method, run, outcome, len(rows), tracker)
+            _finish(config, store, method, run, outcome, len(rows), tracker, watch)
         status = "FINISHED"
+    except CollapseError:
+        if tracker is not None:
+            tracker.artifact(_report(config, run, len(rows), watch))
+        raise
     finally:
         if tracker is not None:
             tracker.close(status)
@@ -174,6 +187,7 @@ def _finish(
     outcome: TrainOutcome,
     volumes: int,
     tracker: tracking.Tracker,
+    watch: Watch | None,
 ) -> None:
     """Write the encoder, the report and the summary, in this order."""
     encoder = run.checkpoints / "encoder.safetensors"
@@ -192,11 +206,15 @@ def _finish(
         },
     )
     losses = [row["train/loss"] for row in run.read_metrics() if "train/loss" in row]
-    report = write_pretraining_report(run.path, config.model_dump(mode="json"), volumes)
-    for path in (encoder, report):
+    for path in (encoder, _report(config, run, volumes, watch)):
         tracker.artifact(path)
     tracker.log(config.steps, {"cost/seconds": outcome.seconds, "cost/steps": config.steps})
     run.finish({"seconds": outcome.seconds, "volumes": volumes, "final_loss": losses[-1]})
+
+
+def _report(config: PretrainConfig, run: RunFolder, volumes: int, watch: Watch | None) -> Path:
+    seen = watch.seen() if watch is not None else None
+    return write_pretraining_report(run, config, volumes, seen)
 
 
 def _result(run: RunFolder, *, was_done: bool, leads: bool) -> PretrainResult:

@@ -80,8 +80,8 @@ def projector(width: int, hidden: int, out: int) -> nn.Sequential:
 def contrast_figures(
     projected: Tensor, embedded: Tensor, logits: Tensor, twin: Tensor
 ) -> dict[str, Tensor]:
-    """Closeness of twins, spread on the sphere, spread of the features, and how often the twin
-    is more similar than every negative.
+    """Closeness of twins, spread on the sphere, spread of the features, how often the twin is more
+    similar than every negative, and the loss of a guess: the log of the number of candidates.
 
     Args:
         projected: (A, K) of unit length, the two crops of a volume side by side.
@@ -95,4 +95,5 @@ def contrast_figures(
         "uniformity": uniformity(projected),
         "feature_std": feature_deviation(embedded.float()),
         "accuracy": found.float().mean(),
+        "chance": (logits > -torch.inf).sum(dim=1).float().log().mean(),
     }
