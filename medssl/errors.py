@@ -7,6 +7,11 @@ command line prints the message on one line and exits with `exit_code`.
 
 from __future__ import annotations
 
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What an OSError's errno is where a file cannot grow: disk, quota, or the size allowed a file."""
+
 
 class MedsslError(Exception):
     """Something that the user can put right."""
@@ -40,6 +45,15 @@ class CheckpointError(MedsslError):
 
 class TrainingError(MedsslError):
     """Training that cannot go on: no data, a loss that is not finite, a full disk."""
+
+
+class Interrupted(MedsslError):
+    """Work that stopped before its end; the same command takes it up where it was.
+
+    A scheduler can act on the exit code: EX_TEMPFAIL of sysexits.h.
+    """
+
+    exit_code = 75
 
 
 class StudyError(MedsslError):

@@ -62,6 +62,10 @@ class SampleSource(ABC):
         for one sample at a time.
         """
 
+    def volume_uids(self, batch: Batch) -> list[str]:
+        """The volume of each sample, for a message; its place where a source has no volumes."""
+        return [f"sample {index}" for index in range(len(next(iter(batch.values()))))]
+
     def sample(self, step: int, index: int) -> Batch:
         """One sample, without the leading B."""
         batch = self.blank(1)

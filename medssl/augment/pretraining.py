@@ -139,6 +139,10 @@ class PretrainSource(SampleSource):
                 crops = {**batch, "image": batch["local_image"], "valid": batch["local_valid"]}
                 augment_in_place(crops, step, self.seed, strength, self.num_views)
 
+    def volume_uids(self, batch: Batch) -> list[str]:
+        """See `SampleSource.volume_uids`."""
+        return [self.scans[volume].volume_uid for volume in batch["volume"].tolist()]
+
     def _deformation(
         self, batch: Batch, row: int, view: int, scan: ScanInfo, step: int, index: int
     ) -> Displacement | None:

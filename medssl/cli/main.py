@@ -6,13 +6,13 @@ once.
 
 from __future__ import annotations
 
-import errno
 import sys
 
 import typer
 
 from medssl.cli.audit import audit
 from medssl.cli.check import check
+from medssl.cli.export import app as export
 from medssl.cli.finetune import finetune
 from medssl.cli.ingest import ingest
 from medssl.cli.keygen import keygen
@@ -22,7 +22,7 @@ from medssl.cli.quickstart import quickstart
 from medssl.cli.sample import sample
 from medssl.cli.show import show
 from medssl.cli.withdraw import withdraw
-from medssl.errors import MedsslError
+from medssl.errors import NO_ROOM, MedsslError
 
 app = typer.Typer(
     name="medssl",
@@ -44,6 +44,7 @@ app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
 app.add_typer(label_efficiency, name="label-efficiency")
 app.command("audit")(audit)
+app.add_typer(export, name="export")
 
 
 def main() -> None:
@@ -55,8 +56,12 @@ def main() -> None:
     except KeyboardInterrupt:
         _end("stopped; run the same command again to resume", 130)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _end("the disk is full; free some space and run the same command again", 2)
+        if error.errno in NO_ROOM:
+            _end(
+                "the disk is full, or a quota is used up; free some space and run the same command "
+                "again",
+                2,
+            )
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from medssl.efficiency.ledger import Ledger
 from medssl.efficiency.plan import STAGE, plan_study, refuse_changed_encoder, refuse_other_key
 from medssl.efficiency.provenance import provenance
 from medssl.engine.run_folder import RunFolder
-from medssl.errors import MedsslError, StudyError
+from medssl.errors import NO_ROOM, Interrupted, MedsslError, StudyError
 from medssl.progress import SILENT, Progress
 from medssl.store import open_store
 
@@ -111,8 +110,10 @@ def _run_cells(
             shown = bar.cell(cell.name)
             try:
                 runner.run(cell, parent.run_id, shown)
+            except Interrupted:
+                raise
             except Exception as error:
-                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                if isinstance(error, OSError) and error.errno in NO_ROOM:
                     raise
                 failed[cell.name] = reason_of(error)
                 ledger.append("cell_failed", cell=cell.name, error=type(error).__name__)

@@ -11,7 +11,7 @@ from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig
 from medssl.config import Config
 from medssl.engine.health_config import HealthConfig
-from medssl.methods.config import MethodConfig
+from medssl.methods.config import HybridConfig, MethodConfig
 from medssl.models.config import ModelConfig
 
 
@@ -26,10 +26,17 @@ class OptimConfig(Config):
         0.01, ge=0, le=1, description="Learning rate at the last step, as a share of the peak."
     )
     clip_norm: float = Field(5.0, gt=0, description="Largest norm of the gradient.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Parts that each process works its share of a batch off in, for batches that "
+        "do not fit into memory. The step is that of the whole batch where the loss is a mean over "
+        "samples; a contrastive loss has only the negatives of the same part, of all processes.",
+    )
 
 
 class RuntimeConfig(Config):
-    """How the work is done on this machine; none of it changes what is computed in fp32."""
+    """How the work is done on this machine; in fp32, what is computed changes by rounding alone."""
 
     num_workers: int = Field(2, ge=0, description="Threads that prepare patches; 0: none apart.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -37,6 +44,19 @@ class RuntimeConfig(Config):
     )
     threads: int | None = Field(
         None, ge=1, description="torch's CPU threads; null: its own choice."
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the network's layers (torch.compile); the first steps take a minute "
+        "or more.",
+    )
+    channels_last: bool = Field(
+        False, description="Lay 3D convolutions' kernels and maps out with the channel innermost."
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="Keep only what enters each of the encoder's layers, and compute the rest "
+        "again on the way back: less memory, about a third more work.",
     )
     cache: CacheConfig = Field(CacheConfig(), description="Decoded voxels that are kept at hand.")
     checkpoint_every: int = Field(100, ge=1, description="Steps between two checkpoints.")
@@ -66,7 +86,9 @@ class PretrainConfig(Config):
     holdout: HoldoutConfig | None = Field(
         None, description="Patients left out because a study or a fine-tuning tests on them."
     )
-    method: MethodConfig = Field(description="What is learned: its name and settings.")
+    method: MethodConfig = Field(
+        HybridConfig(), description="What is learned: its name and settings."
+    )
     model: ModelConfig = Field(description="The network: its name and settings.")
     augment: AugmentConfig = Field(description="Patches and their augmentation.")
     optim: OptimConfig = Field(OptimConfig(), description="The optimiser and its schedule.")

@@ -13,33 +13,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from medssl import kernels
 from medssl.augment.batch import READ_ON_CPU, Batch, SampleSource
 from medssl.augment.loader import Loader
+from medssl.engine import execution
 from medssl.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.engine.distributed import World
-from medssl.engine.precision import autocast
+from medssl.engine.guard import Guard, most_suspect, suspects
+from medssl.engine.parameter_groups import ParameterGroup, decayed_and_not
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.schedule import warmup_cosine
 from medssl.engine.seeding import seed_step
-from medssl.errors import CheckpointError, TrainingError
+from medssl.engine.signals import StopRequest
+from medssl.engine.step import backward, check_parts
+from medssl.errors import CheckpointError, Interrupted, TrainingError
 from medssl.methods.base import Method
 from medssl.models.weights import save_weights
 from medssl.progress import SILENT, Progress
 from medssl.tracking import Tracker
-
-
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters that share a learning rate: `lr_factor` times the schedule's from `start_step`."""
-
-    parameters: Sequence[nn.Parameter]
-    lr_factor: float = 1.0
-    start_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,10 @@ def train(
             checkpoints/best.safetensors. The last ones are in checkpoints/last.safetensors.
 
     Raises:
-        TrainingError: the loss or the gradient is not finite.
+        ConfigError: a batch cannot be cut into as many equal parts as asked for.
+        TrainingError: the loss or the gradient is not finite, for the second time.
         CheckpointError: the checkpoint does not fit the network.
+        Interrupted: SIGTERM or SIGUSR1 came to one of the processes; a checkpoint is written.
     """
     loop = _Loop(module, source, optim, runtime, steps, seed, run, world, tracker, groups)
     if loop.world.leads and kernels.library() is None:
@@ -92,9 +89,11 @@ def train(
     loop.resume()
     progress.start(what, steps, done=loop.step)
     try:
-        loop.go(progress, validate, validate_every, keep_best)
+        with StopRequest() as stop:
+            loop.go(progress, stop, validate, validate_every, keep_best)
     finally:
         progress.finish()
+        loop.parallel = loop.module  # lets go of what ties the processes together
     return TrainOutcome(steps, loop.seconds, loop.best_step, loop.best_value)
 
 
@@ -119,19 +118,24 @@ class _Loop:
         self.world = world or World(0, 1, default_device())
         self.source, self.optim, self.runtime = source, optim, runtime
         self.steps, self.seed, self.run, self.tracker = steps, seed, run, tracker
+        check_parts(source.global_batch, self.world.size, optim.accumulate)
         self.module = module.to(self.world.device)
-        self.parallel: nn.Module = self.module
-        if self.world.size > 1:
-            self.parallel = DistributedDataParallel(self.module, broadcast_buffers=False)
+        execution.set_up(self.module, runtime)
+        self.parallel = self.world.parallel(self.module)
         self.groups = groups or [ParameterGroup(list(module.parameters()))]
         self.optimiser = torch.optim.AdamW(
-            _decayed_and_not(self.groups, optim.weight_decay), lr=optim.lr, betas=optim.betas
+            decayed_and_not(self.groups, optim.weight_decay), lr=optim.lr, betas=optim.betas
         )
         self.step = 0
         self.seconds = 0.0
         self.best_step: int | None = None
         self.best_value: float | None = None
-        self._window: dict[str, torch.Tensor] = {}
+        self.guard = Guard()
+        # What a forward pass leaves in batch norms, which a skipped step must not.
+        self._statistics = [
+            b for m in self.module.modules() if isinstance(m, _NormBase) for b in m.buffers()
+        ]
+        self._window: dict[str, Tensor] = {}
         self._window_steps = 0
 
     def resume(self) -> None:
@@ -146,6 +150,7 @@ class _Loop:
         try:
             self.module.load_state_dict(weights)
             self.optimiser.load_state_dict(training["optimiser"])
+            self.guard.load_state_dict(training["guard"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"checkpoint {path} does not fit this network") from error
         self.step = int(training["step"])
@@ -158,6 +163,7 @@ class _Loop:
     def go(
         self,
         progress: Progress,
+        stop: StopRequest,
         validate: Callable[[int], dict[str, float]] | None,
         validate_every: int,
         keep_best: str | None,
@@ -175,13 +181,13 @@ class _Loop:
         try:
             began = time.monotonic()
             for step, batch in loader.batches(self.step, self.steps):
-                self._advance(batch, step)
+                stopping = self._advance(batch, step, stop)
                 self.step = step + 1
                 progress.advance(1)
                 last = self.step == self.steps
                 if validate and (last or (validate_every and self.step % validate_every == 0)):
                     self._validate(validate, keep_best)
-                save = last or self.step % self.runtime.checkpoint_every == 0
+                save = last or stopping or self.step % self.runtime.checkpoint_every == 0
                 if save or self.step % self.runtime.log_every == 0:
                     now = time.monotonic()
                     self.seconds += now - began
@@ -189,13 +195,17 @@ class _Loop:
                     progress.advance(0, **self._log())
                 if save:
                     self._save()
+                if stopping and not last:
+                    self._leave()
         finally:
             loader.close()
+        if self.guard.skipped == self.steps:
+            raise TrainingError("no step was taken: the loss was not finite; see run.log")
         if self.world.leads:
             save_weights(self.run.checkpoints / "last.safetensors", self.module.state_dict(), {})
 
-    def _advance(self, batch: Batch, step: int) -> None:
-        """One optimiser step on this process's part of the batch."""
+    def _advance(self, batch: Batch, step: int, stop: StopRequest) -> bool:
+        """One optimiser step on this process's part of the batch; True: the run is to stop."""
         device = self.world.device
         if device.type == "cuda":
             batch = {
@@ -205,35 +215,63 @@ class _Loop:
             self.source.finish(batch, step)
         self._set_learning_rates(step)
         seed_step(self.seed, step, self.world.rank)
-        with autocast(self.runtime.precision, device):
-            output: dict[str, torch.Tensor] = self.parallel(batch, step)
-        loss = output["loss"]
+        statistics = [buffer.clone() for buffer in self._statistics]
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        figures, losses = backward(
+            self.parallel, batch, step, self.optim.accumulate, self.runtime.precision
+        )
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.optim.clip_norm)
+        # The host waits here for a GPU, once a step; the next batch is being drawn meanwhile.
+        flags = torch.tensor([0.0, 0.0, float(stop.requested)], device=device)
+        flags[0], flags[1] = ~losses.isfinite().all(), ~norm.isfinite()
+        bad_loss, bad_gradient, stopping = self.world.any(flags)
+        if bad_loss or bad_gradient:
+            for buffer, before in zip(self._statistics, statistics, strict=True):
+                buffer.copy_(before)
+            self._skip(batch, step, losses, "loss" if bad_loss else "gradient")
+            return stopping
         self.optimiser.step()
         if isinstance(self.module, Method):
             with torch.no_grad():
                 self.module.after_step(step, self.steps)
-        for name, value in {**output, "grad_norm": norm}.items():
+        for name, value in {**figures, "grad_norm": norm.detach().float()}.items():
             held = self._window.get(name)
-            value = value.detach().float()
             self._window[name] = value if held is None else held + value
         self._window_steps += 1
+        return stopping
+
+    def _skip(self, batch: Batch, step: int, losses: Tensor, what: str) -> None:
+        """Take no step; every process comes here at once."""
+        found = most_suspect(self.world.gathered(suspects(self.source, batch, losses)))
+        try:
+            line = self.guard.skip(step, what, found)
+        except TrainingError:
+            if self.world.leads:
+                self.run.log(f"step {step} stopped the run: batch of {', '.join(found)}")
+            raise
+        if self.world.leads:
+            self.run.log(line)
+            self.run.write_metrics(step + 1, {"train/skipped_steps": float(self.guard.skipped)})
+
+    def _leave(self) -> None:
+        """End this process, with the others, once the leading one has written the checkpoint."""
+        self.world.agreed(None)
+        if self.world.leads:
+            self.run.log(f"stopped by a signal after step {self.step}")
+        raise Interrupted(
+            f"stopped by a signal after step {self.step}, with a checkpoint; run the same command "
+            "again to resume"
+        )
 
     def _log(self) -> dict[str, float]:
         """Means since the last call, over all processes; written by the leading one."""
+        if not self._window_steps:
+            return {}  # all were skipped
         means = {
             f"train/{name}": self.world.mean(total / self._window_steps)
             for name, total in self._window.items()
         }
         self._window, self._window_steps = {}, 0
-        for name in ("train/loss", "train/grad_norm"):
-            if not torch.isfinite(torch.tensor(means[name])):
-                raise TrainingError(
-                    f"{name} is not finite near step {self.step}; lower optim.lr or optim.clip_norm"
-                    " and run again with another --out (the last checkpoint is from before)"
-                )
         means["train/lr"] = self.optimiser.param_groups[0]["lr"]
         self._record(means)
         return {"loss": means["train/loss"]}
@@ -265,6 +303,7 @@ class _Loop:
             training: dict[str, Any] = {
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
+                "guard": self.guard.state_dict(),
                 "seconds": self.seconds,
                 "best_step": self.best_step,
                 "best_value": self.best_value,
@@ -288,17 +327,3 @@ class _Loop:
 def default_device() -> torch.device:
     """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _decayed_and_not(groups: Sequence[ParameterGroup], weight_decay: float) -> list[dict[str, Any]]:
-    """Optimiser groups: weights and kernels decay; biases, norms and single tokens do not."""
-    result: list[dict[str, Any]] = []
-    for group in groups:
-        trained = [p for p in group.parameters if p.requires_grad]
-        rate = {"lr_factor": group.lr_factor, "start_step": group.start_step}
-        for decays in (True, False):
-            chosen = [p for p in trained if (p.ndim > 1 and max(p.shape) < p.numel()) == decays]
-            if chosen:
-                decay = weight_decay if decays else 0.0
-                result.append({"params": chosen, "weight_decay": decay, **rate})
-    return result

@@ -18,7 +18,8 @@ from medssl.engine.loop import TrainOutcome, train
 from medssl.engine.population import pretraining_rows, write_population
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.seeding import seed_weights
-from medssl.errors import CollapseError, ConfigError
+from medssl.engine.step import check_parts
+from medssl.errors import CollapseError, ConfigError, Interrupted
 from medssl.methods.catalogue import METHODS
 from medssl.models.weights import save_weights
 from medssl.progress import SILENT, Progress
@@ -60,10 +61,7 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
     store = open_store(config.store)
     rows = pretraining_rows(store, config)
     with joined_world() as world:
-        if config.batch_size % world.size:
-            raise ConfigError(
-                f"batch_size {config.batch_size} does not divide over {world.size} processes"
-            )
+        check_parts(config.batch_size, world.size, config.optim.accumulate)
         if config.sample_on == "device" and world.device.type != "cuda":
             raise ConfigError("sample_on: device needs a GPU, and there is none; set it to cpu")
         run = _open_run(out, config, world, store.key_id)
@@ -128,6 +126,9 @@ def _pretrain(
     except CollapseError:
         if tracker is not None:
             tracker.artifact(_report(config, run, len(rows), watch))
+        raise
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
         raise
     finally:
         if tracker is not None:

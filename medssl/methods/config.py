@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -105,8 +106,74 @@ class HybridConfig(Config):
     output_dim: int = Field(128, ge=2, description="length of the projections that are compared")
 
 
-MethodConfig = Annotated[
+class SimMIMConfig(Config):
+    """Prediction of hidden voxels by one linear layer (Xie et al. 2022), for any encoder."""
+
+    name: Literal["simmim"] = "simmim"
+    mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the patch that is hidden")
+    mask_size: int | None = Field(
+        None,
+        ge=1,
+        description="side of a hidden cube in voxels, for a ViT a multiple of its tokens; null: "
+        "16, or the largest common divisor of the patch's sides below 16 that makes 27 cubes or "
+        "more",
+    )
+
+
+class RotationConfig(Config):
+    """Which of the rotations of a cube was it (Taleb et al. 2020)."""
+
+    name: Literal["rotation"] = "rotation"
+
+
+class DistillConfig(Config):
+    """The features of a pretrained teacher, learned by a network of another size or kind."""
+
+    name: Literal["distill"] = "distill"
+    teacher: Path = Field(
+        description="the teacher: folder of a finished pretraining or fine-tuning, or a "
+        ".safetensors file that one wrote"
+    )
+    dense_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the features place by place, beside 1 for those of whole patches",
+    )
+
+
+SingleMethodConfig = (
     # One a line.
-    HybridConfig | MAEConfig | MoCoConfig | SimCLRConfig,
-    Field(discriminator="name"),
-]
+    DistillConfig
+    | HybridConfig
+    | MAEConfig
+    | MoCoConfig
+    | RotationConfig
+    | SimCLRConfig
+    | SimMIMConfig
+)
+
+
+class WeightedConfig(Config):
+    """One task of several on one encoder."""
+
+    method: Annotated[SingleMethodConfig, Field(discriminator="name")] = Field(
+        description="what is learned: its name and settings"
+    )
+    weight: float = Field(1.0, gt=0, description="weight of its loss in the sum")
+
+
+class MultitaskConfig(Config):
+    """Several methods at once on one encoder, their losses added."""
+
+    name: Literal["multitask"] = "multitask"
+    tasks: list[WeightedConfig] = Field(
+        min_length=2, description="the methods, each with its weight"
+    )
+    weighting: Literal["fixed", "uncertainty"] = Field(
+        "fixed",
+        description="fixed: the sum of weight times loss; uncertainty: each loss is divided by "
+        "a learned variance as well, so that no task drowns the others (Kendall et al. 2018)",
+    )
+
+
+MethodConfig = Annotated[SingleMethodConfig | MultitaskConfig, Field(discriminator="name")]

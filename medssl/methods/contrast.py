@@ -6,10 +6,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssl.augment.batch import Batch
 from medssl.methods.representation import alignment, feature_deviation, uniformity
 
 NOBODY = -1
-"""The patient code of a key that is no crop of anybody: an empty place of a queue."""
+"""The patient code of what is not to be compared: a crop of air, an empty place of a queue."""
+
+
+def patients_to_compare(batch: Batch) -> Tensor:
+    """(B,) patient codes; NOBODY for a volume that shows none of the body in one of its crops."""
+    inside = batch.get("body", batch["valid"])
+    shows_body = inside.flatten(2).any(dim=2).all(dim=1)
+    return torch.where(shows_body, batch["patient"], NOBODY)
+
+
+def of_one_patient(patient: Tensor) -> bool:
+    """Whether nobody or a single patient is among (N,) codes: then there are no negatives."""
+    known = patient[patient != NOBODY]
+    return bool((known == known[:1]).all())
 
 
 def nt_xent(
@@ -19,48 +33,43 @@ def nt_xent(
     key_patient: Tensor,
     first_anchor: int,
     temperature: float,
-) -> Tensor:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """NT-Xent (Chen et al. 2020, eq. 1), with the patient's other crops left out of the sum.
 
-    Arguments as `compared_logits`.
-
-    Returns:
-        The mean over anchors; one without negatives adds 0. Its mean over ranks is the loss over
-        all anchors, and so are the gradients: gathering sums each key's gradient over ranks, and
-        DDP divides by their number.
-    """
-    logits, twin = compared_logits(
-        anchors, keys, anchor_patient, key_patient, first_anchor, temperature
-    )
-    return F.cross_entropy(logits, twin)
-
-
-def compared_logits(
-    anchors: Tensor,
-    keys: Tensor,
-    anchor_patient: Tensor,
-    key_patient: Tensor,
-    first_anchor: int,
-    temperature: float,
-) -> tuple[Tensor, Tensor]:
-    """Similarity over temperature of each anchor with its twin and with other patients' keys.
+    The keys may be a teacher's (Chen, Xie and He 2021, algorithm 1): then they have no gradient,
+    and ranks exchange nothing else.
 
     Args:
         anchors: (A, K) of unit length, this rank's crops, the two of a volume side by side.
         keys: (G, K) of unit length, the crops of all ranks in the order of ranks; more may follow.
-        anchor_patient: (A,) patient codes.
-        key_patient: (G,) patient codes; NOBODY: this key is not to be compared.
+        anchor_patient: (A,) patient codes; NOBODY: this anchor counts as 0.
+        key_patient: (G,) patient codes; NOBODY: this key repels no anchor.
         first_anchor: where this rank's crops begin among `keys`.
         temperature: tau.
 
     Returns:
-        Logits (A, G), -inf where a key is not compared, and the places (A,) of the twins.
+        The mean over anchors, where one without negatives adds 0, and figures without a gradient:
+        accuracy, the share of anchors that are more similar to their twin than to every negative,
+        and chance, what the mean is where all candidates are equally similar. The loss's mean over
+        ranks is the loss over all anchors, and so are the gradients: gathering sums each key's
+        gradient over ranks, and DDP divides by their number.
     """
-    own = first_anchor + torch.arange(len(anchors), device=anchors.device)
-    twin = own ^ 1
-    other_patient = (anchor_patient[:, None] != key_patient) & (key_patient != NOBODY)
-    compared = other_patient.scatter(1, twin[:, None], True)
-    return (anchors @ keys.T / temperature).masked_fill(~compared, -torch.inf), twin
+    twin = (first_anchor + torch.arange(len(anchors), device=anchors.device)) ^ 1
+    negative = (anchor_patient[:, None] != key_patient) & (key_patient != NOBODY)
+    negative = negative.scatter(1, twin[:, None], False)
+    similar = anchors @ keys.T / temperature
+    logits = similar.masked_fill(~negative.scatter(1, twin[:, None], True), -torch.inf)
+    losses = F.cross_entropy(logits, twin, reduction="none")
+    counts = anchor_patient != NOBODY
+    with torch.no_grad():
+        nearest_other = similar.masked_fill(~negative, -torch.inf).amax(dim=1)
+        found = similar.gather(1, twin[:, None])[:, 0] > nearest_other
+        guesses = (1.0 + negative.sum(dim=1)).log()
+        figures = {
+            "accuracy": (found & counts).sum() / counts.sum().clamp_min(1),
+            "chance": torch.where(counts, guesses, 0.0).mean(),
+        }
+    return torch.where(counts, losses, 0.0).mean(), figures
 
 
 def projector(width: int, hidden: int, out: int) -> nn.Sequential:
@@ -77,23 +86,17 @@ def projector(width: int, hidden: int, out: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def contrast_figures(
-    projected: Tensor, embedded: Tensor, logits: Tensor, twin: Tensor
-) -> dict[str, Tensor]:
-    """Closeness of twins, spread on the sphere, spread of the features, how often the twin is more
-    similar than every negative, and the loss of a guess: the log of the number of candidates.
+def contrast_figures(projected: Tensor, embedded: Tensor) -> dict[str, Tensor]:
+    """Of this rank's crops: closeness of twins, spread on the sphere, spread of the features.
+
+    See `medssl.methods.representation` for what they say.
 
     Args:
         projected: (A, K) of unit length, the two crops of a volume side by side.
         embedded: (A, E), the encoder's features of the same crops.
-        logits, twin: as `compared_logits` gives them.
     """
-    nearest_other = logits.scatter(1, twin[:, None], -torch.inf).amax(dim=1)
-    found = logits.gather(1, twin[:, None])[:, 0] > nearest_other
     return {
         "alignment": alignment(projected[0::2], projected[1::2]),
         "uniformity": uniformity(projected),
         "feature_std": feature_deviation(embedded.float()),
-        "accuracy": found.float().mean(),
-        "chance": (logits > -torch.inf).sum(dim=1).float().log().mean(),
     }

@@ -3,8 +3,12 @@
 Cosine similarity through a predictor, the other side a teacher's without gradient: Grill et al.,
 BYOL, 2020, equation 2, place by place as in Xie et al., Propagate yourself (PixPro), 2021, and in
 Consistent view alignment (arXiv 2509.13846, 2025), first among the transformers of the SSL3D
-challenge. The predictor, the stopped gradient and the slow teacher keep it from collapse; negatives
-would push apart neighbouring places, which are alike.
+challenge. No negatives: they would push apart neighbouring places, which are alike.
+
+Without batch statistics a predictor and a slow teacher alone soon agree on one direction that all
+places share. So the teacher's mean over a crop is taken off, and what is left to agree on is how
+its places differ (targets normalised within each sample: Baevski et al., data2vec, 2022, section
+3.3). How crops differ is for a contrast to tell.
 """
 
 from __future__ import annotations
@@ -76,6 +80,13 @@ def features_there(maps: Tensor, matches: Matches) -> Tensor:
     other = maps.reshape(-1, 2, *maps.shape[1:]).flip(1).flatten(0, 1)
     found = F.grid_sample(other, matches.places, padding_mode="border", align_corners=False)
     return found.flatten(2).mT
+
+
+def centred(features: Tensor, counted: Tensor) -> Tensor:
+    """(N, M, K) less each crop's mean over its counted (N, M) cells."""
+    number = counted.sum(dim=1)[:, None, None].clamp_min(1)
+    shares = counted[..., None].to(features) / number
+    return features - (shares * features).sum(dim=1, keepdim=True)
 
 
 def dense_alignment(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:

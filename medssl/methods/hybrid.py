@@ -22,8 +22,14 @@ from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
 from medssl.methods.base import Method, Pictures
 from medssl.methods.config import HybridConfig, MAEConfig
-from medssl.methods.contrast import projector
+from medssl.methods.contrast import (
+    contrast_figures,
+    nt_xent,
+    patients_to_compare,
+    projector,
+)
 from medssl.methods.dense import (
+    centred,
     dense_alignment,
     dense_deviation,
     dense_head,
@@ -32,15 +38,11 @@ from medssl.methods.dense import (
     match_cells,
 )
 from medssl.methods.gather import gather, rank
-from medssl.methods.mae import cube_side
+from medssl.methods.mae import cube_side, explained_share
 from medssl.methods.momentum import cosine_momentum, follow, teacher_of
 from medssl.methods.reconstruction import BlockReconstruction, block_voxels
-from medssl.methods.representation import alignment, feature_deviation
 from medssl.models.build import build_decoder, build_encoder
 from medssl.models.config import ModelConfig, PatchSize
-
-_NOBODY = -1
-_VARIANCE_FLOOR = 1e-6
 
 
 class Hybrid(Method):
@@ -85,9 +87,10 @@ class Hybrid(Method):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """See `Method.forward`.
 
-        Figures, beside the terms before they are weighted: explained (as for `MAE`), alignment and
-        feature_std (see `medssl.methods.representation`), dense_std (the same spread, of the
-        places), matched (share of the cells that lie in both crops and the body).
+        Figures, beside the terms before they are weighted: explained (as for `MAE`), those of
+        `nt_xent` and of `contrast_figures`, dense_std (the spread of what the teacher says of
+        places, as feature_std is that of crops) and matched (the share of cells in both crops and
+        the body).
         """
         crops, clean = (batch[name].flatten(0, 1) for name in ("image", "clean"))
         inside = batch.get("body", batch["valid"]).flatten(0, 1)
@@ -98,14 +101,16 @@ class Hybrid(Method):
         with torch.no_grad():
             seen = self.teacher_encoder.features(crops)[-1]
         with torch.autocast(crops.device.type, enabled=False):
-            counted = block_voxels(masks, self.grid, self.side) & inside
-            masked, explained = masked_huber(predicted.float(), clean.float(), counted)
+            counted = (block_voxels(masks, self.grid, self.side) & inside).expand_as(clean)
+            answer, truth, counted = (_as_one(v) for v in (predicted.float(), clean, counted))
+            masked = masked_huber(answer, truth, counted)
+            explained = explained_share(answer.detach(), truth, counted)
             deep, seen = maps[-1].float(), seen.float()
-            dense, dense_figures = self._dense(batch, deep, seen)
-            contrast, contrast_figures = self._contrast(batch, inside, deep, seen)
+            dense, of_places = self._dense(batch, deep, seen)
+            contrast, of_crops = self._contrast(batch, deep, seen)
             terms = {"masked": masked, "dense": dense, "contrast": contrast}
             loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
-        figures = {"explained": explained, **dense_figures, **contrast_figures}
+        figures = {"explained": explained, **of_places, **of_crops}
         return {"loss": loss, **{n: term.detach() for n, term in terms.items()}, **figures}
 
     def after_step(self, step: int, steps: int) -> None:
@@ -149,18 +154,25 @@ class Hybrid(Method):
             "dense_std": dense_deviation(target, matches.counted),
             "matched": matches.counted.float().mean(),
         }
+        target = centred(target, matches.counted)
         return dense_alignment(predicted, target, matches.counted), figures
 
     def _contrast(
-        self, batch: Batch, inside: Tensor, deep: Tensor, seen: Tensor
+        self, batch: Batch, deep: Tensor, seen: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The student's crops against the teacher's keys, and figures.
+
+        As in Chen, Xie and He, An empirical study of training self-supervised vision transformers
+        (MoCo v3), 2021, algorithm 1: the positive is the teacher's key of the volume's other crop,
+        the negatives are its keys of other patients. Keys have no gradient, so that ranks exchange
+        little. An anchor without a negative, or of a volume without body, counts as 0.
+        """
         embedded = deep.mean(dim=(2, 3, 4))
         anchors = F.normalize(self.heads.whole(embedded), dim=1)
         with torch.no_grad():
             keys = F.normalize(self.teacher_heads.whole(seen.mean(dim=(2, 3, 4))), dim=1)
-        shows_body = inside.flatten(1).any(dim=1).reshape(-1, 2).all(dim=1)
-        patient = torch.where(shows_body, batch["patient"], _NOBODY).repeat_interleave(2)
-        contrast = nt_xent_to_keys(
+        patient = patients_to_compare(batch).repeat_interleave(2)
+        contrast, figures = nt_xent(
             anchors,
             gather(keys),
             patient,
@@ -168,11 +180,7 @@ class Hybrid(Method):
             first_anchor=rank() * len(anchors),
             temperature=self.config.temperature,
         )
-        figures = {
-            "alignment": alignment(anchors[0::2], anchors[1::2]).detach(),
-            "feature_std": feature_deviation(embedded).detach(),
-        }
-        return contrast, figures
+        return contrast, {**figures, **contrast_figures(anchors.detach(), embedded.detach())}
 
 
 class _Heads(nn.Module):
@@ -184,62 +192,18 @@ class _Heads(nn.Module):
         self.dense = dense_head(channels, config.hidden_dim, config.output_dim)
 
 
-def masked_huber(predicted: Tensor, target: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """Huber's loss (delta 1) over each crop's counted voxels, then over crops; what is explained.
+def masked_huber(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Huber's loss (delta 1) over each crop's counted voxels, then over crops.
 
-    A crop without any counts as 0 and still divides, as for `masked_mean_square`. The second is
-    the share of the counted voxels' variance within each crop that the prediction explains,
-    without a gradient.
+    A crop without any counts as 0 and still divides, as for `masked_mean_square`.
 
     Args:
-        predicted, target: (N, C, D, H, W).
-        counted: (N, 1, D, H, W) bool.
+        predicted, target: (N, M, K).
+        counted: (N, M, K) bool.
     """
-    number = (counted.flatten(1).sum(dim=1) * predicted.shape[1]).clamp_min(1)
-    error = torch.where(counted, predicted - target, 0.0).flatten(1)
-    huber = F.huber_loss(error, torch.zeros_like(error), reduction="none").sum(dim=1) / number
-    with torch.no_grad():
-        truth = torch.where(counted, target, 0.0).flatten(1)
-        centred = torch.where(
-            counted, target - (truth.sum(dim=1) / number)[:, None, None, None, None], 0.0
-        )
-        variance = (centred.flatten(1).square().sum(dim=1) / number).mean()
-        left = (error.square().sum(dim=1) / number).mean()
-        explained = 1 - left / variance.clamp_min(_VARIANCE_FLOOR)
-    return huber.mean(), explained
-
-
-def nt_xent_to_keys(
-    anchors: Tensor,
-    keys: Tensor,
-    anchor_patient: Tensor,
-    key_patient: Tensor,
-    first_anchor: int,
-    temperature: float,
-) -> Tensor:
-    """NT-Xent of a student's anchors with a teacher's keys of the same batch.
-
-    As in Chen, Xie and He, An empirical study of training self-supervised vision transformers
-    (MoCo v3), 2021, algorithm 1: the positive is the teacher's key of the volume's other crop, the
-    negatives are its keys of other patients; keys have no gradient, so ranks exchange nothing else.
-
-    Args:
-        anchors: (A, K) of unit length, this rank's crops, the two of a volume side by side.
-        keys: (G, K) of unit length, of the crops of all ranks in the order of ranks.
-        anchor_patient: (A,) patient codes; -1: this crop counts as 0, and as nobody's negative.
-        key_patient: (G,) the same of the keys.
-        first_anchor: where the anchors' own crops begin among the keys.
-        temperature: tau.
-
-    Returns:
-        The mean over anchors; an anchor without a negative counts as 0.
-    """
-    twin = (first_anchor + torch.arange(len(anchors), device=anchors.device)) ^ 1
-    other_patient = (anchor_patient[:, None] != key_patient) & (key_patient != _NOBODY)
-    compared = other_patient.scatter(1, twin[:, None], True)
-    logits = (anchors @ keys.T / temperature).masked_fill(~compared, -torch.inf)
-    losses = F.cross_entropy(logits, twin, reduction="none")
-    return torch.where(anchor_patient != _NOBODY, losses, 0.0).mean()
+    error = torch.where(counted, predicted - target, 0.0)
+    losses = F.huber_loss(error, torch.zeros_like(error), reduction="none").sum(dim=(1, 2))
+    return (losses / counted.sum(dim=(1, 2)).clamp_min(1)).mean()
 
 
 def _blocks(
@@ -257,3 +221,8 @@ def _blocks(
             "(model.token_size for a vit, method.block_size for others)"
         )
     return side, (d, h, w)
+
+
+def _as_one(voxels: Tensor) -> Tensor:
+    """(N, C, D, H, W) to (N, 1, C*D*H*W): all of a crop as one token."""
+    return voxels.flatten(1)[:, None]

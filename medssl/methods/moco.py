@@ -2,7 +2,12 @@
 
 He et al., Momentum contrast for unsupervised visual representation learning, 2020. Two crops ask
 for each other as in Chen et al., An empirical study of training self-supervised vision
-transformers, 2021, section 3; unlike there, a queue stands in for a batch of thousands.
+transformers, 2021, section 3; unlike there, a queue stands in for a batch of thousands, and there
+is no predictor.
+
+What for: as `simclr`, for classification above all, where the batch that fits is small: one GPU.
+Cost: a step is `simclr`'s and a pass of the teacher over the same crops without backward; the queue
+is 8 MiB at its default size, in memory and in every checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +20,14 @@ from medssl.augment.batch import Batch
 from medssl.errors import TrainingError
 from medssl.methods.base import Method
 from medssl.methods.config import MoCoConfig
-from medssl.methods.contrast import NOBODY, compared_logits, contrast_figures, projector
+from medssl.methods.contrast import (
+    NOBODY,
+    contrast_figures,
+    nt_xent,
+    of_one_patient,
+    patients_to_compare,
+    projector,
+)
 from medssl.methods.gather import gather, rank
 from medssl.methods.momentum import cosine_momentum, follow, teacher_of
 from medssl.models.build import build_encoder
@@ -60,7 +72,7 @@ class MoCo(Method):
         self._had_negatives = False
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """See `Method.forward`; figures as `medssl.methods.contrast.contrast_figures`.
+        """See `Method.forward`; figures as for `SimCLR`.
 
         A crop without any negative adds 0 to the loss.
 
@@ -68,21 +80,22 @@ class MoCo(Method):
             TrainingError: the batch and the queue are of one patient, and are not just few.
         """
         crops = batch["image"].flatten(0, 1)
-        keys, patients = self._keys_of_all_ranks(crops, batch, step)
+        patient = patients_to_compare(batch)
+        keys, patients = self._keys_of_all_ranks(crops, patient, batch["index"], step)
+        patients = torch.cat([patients, self.queue.patient])
         self._check_patients(patients)
         embedded = self.encoder.embed(crops)
         with torch.autocast(crops.device.type, enabled=False):
             projected = F.normalize(self.projector(embedded.float()), dim=1)
-            logits, twin = compared_logits(
+            loss, figures = nt_xent(
                 projected,
                 torch.cat([keys, self.queue.keys]),
-                batch["patient"].repeat_interleave(self.num_views),
-                torch.cat([patients, self.queue.patient]),
+                patient.repeat_interleave(self.num_views),
+                patients,
                 first_anchor=rank() * len(projected),
                 temperature=self.config.temperature,
             )
-            loss = F.cross_entropy(logits, twin)
-        return {"loss": loss, **contrast_figures(projected, embedded, logits, twin)}
+        return {"loss": loss, **figures, **contrast_figures(projected, embedded)}
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:
@@ -98,31 +111,32 @@ class MoCo(Method):
         self._pending = []
 
     @torch.no_grad()
-    def _keys_of_all_ranks(self, crops: Tensor, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def _keys_of_all_ranks(
+        self, crops: Tensor, patient: Tensor, index: Tensor, step: int
+    ) -> tuple[Tensor, Tensor]:
         """The teacher's (G, K) of all ranks' crops, and their patients (G,)."""
         embedded = self.teacher_encoder.embed(crops)
         with torch.autocast(crops.device.type, enabled=False):
             local = F.normalize(self.teacher_projector(embedded.float()), dim=1)
         keys = gather(local.reshape(-1, self.num_views, local.shape[1]))
-        patient = gather(batch["patient"])
+        patients = gather(patient)
         if self.training:
             if self._pending_step != step:  # what a skipped step left is of no use
                 self._pending = []
             self._pending_step = step
-            self._pending.append((gather(batch["index"].to(keys.device)), keys, patient))
-        return keys.flatten(0, 1), patient.repeat_interleave(self.num_views)
+            self._pending.append((gather(index.to(keys.device)), keys, patients))
+        return keys.flatten(0, 1), patients.repeat_interleave(self.num_views)
 
     def _check_patients(self, patients: Tensor) -> None:
         """Until there are negatives for the first time; a few keys may be one patient's."""
         if self._had_negatives:
             return
-        queued = self.queue.patient[self.queue.patient != NOBODY]
-        seen = torch.cat([patients, queued])
-        self._had_negatives = bool((seen != seen[0]).any())
+        self._had_negatives = not of_one_patient(patients)
+        seen = int((patients != NOBODY).sum())
         enough = min(_ONE_PATIENT_BY_CHANCE, self.config.queue_size)
-        if not self._had_negatives and len(seen) >= enough:
+        if not self._had_negatives and seen >= enough:
             raise TrainingError(
-                f"moco: {len(seen)} crops and all of one patient, so there are no negatives; "
+                f"moco: {seen} crops and all of one patient, so there are no negatives; "
                 "pretrain on more patients"
             )
 

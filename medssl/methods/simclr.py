@@ -13,7 +13,13 @@ from medssl.augment.batch import Batch
 from medssl.errors import TrainingError
 from medssl.methods.base import Method
 from medssl.methods.config import SimCLRConfig
-from medssl.methods.contrast import compared_logits, contrast_figures, projector
+from medssl.methods.contrast import (
+    contrast_figures,
+    nt_xent,
+    of_one_patient,
+    patients_to_compare,
+    projector,
+)
 from medssl.methods.gather import gather, gather_with_gradient, rank
 from medssl.models.build import build_encoder
 from medssl.models.config import ModelConfig, PatchSize
@@ -45,15 +51,17 @@ class SimCLR(Method):
         self.projector = projector(self.encoder.embed_dim, config.hidden_dim, config.output_dim)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """See `Method.forward`; figures as `medssl.methods.contrast.contrast_figures`.
+        """See `Method.forward`.
+
+        Figures: those of `nt_xent` and of `contrast_figures`.
 
         Raises:
             TrainingError: all crops of the global batch are of one patient, so nothing repels.
         """
         crops = batch["image"].flatten(0, 1)
-        patient = batch["patient"].repeat_interleave(self.num_views)
+        patient = patients_to_compare(batch).repeat_interleave(self.num_views)
         patients = gather(patient)
-        if bool((patients == patients[0]).all()):
+        if of_one_patient(patients):
             raise TrainingError(
                 "simclr: all crops of the batch are of one patient, so there are no negatives; "
                 "enlarge the batch, or pretrain on more patients"
@@ -61,7 +69,7 @@ class SimCLR(Method):
         embedded = self.encoder.embed(crops)
         with torch.autocast(crops.device.type, enabled=False):
             projected = F.normalize(self.projector(embedded.float()), dim=1)
-            logits, twin = compared_logits(
+            loss, figures = nt_xent(
                 projected,
                 gather_with_gradient(projected),
                 patient,
@@ -69,5 +77,4 @@ class SimCLR(Method):
                 first_anchor=rank() * len(projected),
                 temperature=self.config.temperature,
             )
-            loss = F.cross_entropy(logits, twin)
-        return {"loss": loss, **contrast_figures(projected, embedded, logits, twin)}
+        return {"loss": loss, **figures, **contrast_figures(projected, embedded)}

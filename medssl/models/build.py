@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medssl.models.config import ModelConfig, PatchSize, ResEncConfig, SegResNetConfig, ViTConfig
+from medssl.errors import ConfigError
+from medssl.models.config import (
+    ModelConfig,
+    PatchSize,
+    ResEncConfig,
+    ResNetConfig,
+    SegResNetConfig,
+    SwinUNETRConfig,
+    ViTConfig,
+)
 from medssl.models.encoder import Decoder, Encoder
 from medssl.models.resenc import ResEncDecoder, ResEncEncoder
+from medssl.models.resnet import ResNetEncoder
 from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
+from medssl.models.swinunetr import SwinEncoder, SwinUNETRDecoder
 from medssl.models.vit import UNETRDecoder, ViTEncoder
 
 
@@ -54,17 +65,32 @@ def build_encoder(config: ModelConfig, in_channels: int, patch_size: PatchSize) 
             return SegResNetEncoder(config, in_channels)
         case ResEncConfig():
             return ResEncEncoder(config, in_channels)
+        case SwinUNETRConfig():
+            return SwinEncoder(config, in_channels)
+        case ResNetConfig():
+            return ResNetEncoder(config, in_channels)
         case ViTConfig():
             return ViTEncoder(config, in_channels)
 
 
 def build_decoder(config: ModelConfig, in_channels: int) -> Decoder:
-    """The decoder that a segmenter of this configuration has."""
+    """The decoder that a segmenter of this configuration has.
+
+    Raises:
+        ConfigError: the network has none; the message names those that have one.
+    """
     match config:
         case SegResNetConfig():
             return SegResNetDecoder(config)
         case ResEncConfig():
             return ResEncDecoder(config)
+        case SwinUNETRConfig():
+            return SwinUNETRDecoder(config, in_channels)
+        case ResNetConfig():
+            raise ConfigError(
+                "model.name: resnet classifies and has no decoder, which a segmenter and masked "
+                "reconstruction need; choose segresnet, resenc, swinunetr or vit"
+            )
         case ViTConfig():
             return UNETRDecoder(config, in_channels)
 
@@ -75,7 +101,7 @@ def build_segmenter(
     """A segmenter with `.encoder`, `.decoder` and `.head`; background counts as a class.
 
     Raises:
-        ConfigError: as `build_encoder`.
+        ConfigError: as `build_encoder` and `build_decoder`.
     """
     encoder = build_encoder(config, in_channels, patch_size)
     return Segmenter(encoder, build_decoder(config, in_channels), num_classes)

@@ -106,11 +106,62 @@ class ResEncConfig(Config):
         """
         d, h, w = (math.prod(stride) for stride in zip(*self.stage_strides, strict=True))
         _check_multiples(size, (d, h, w), "resenc with these strides", "model.strides")
-        if size == (d, h, w):
+        _check_more_than_one(size, (d, h, w), "resenc with these strides", "model.strides")
+
+
+class SwinUNETRConfig(Config):
+    """Windowed attention at four scales under a convolutional decoder (MONAI's SwinUNETR)."""
+
+    name: Literal["swinunetr"] = "swinunetr"
+    feature_size: int = Field(
+        48,
+        ge=12,
+        multiple_of=12,
+        description="channels of the first tokens; each of four stages doubles them. Published "
+        "weights have 48",
+    )
+
+    def check_patch(self, size: PatchSize) -> None:
+        """Five halvings, and more than one voxel after them, for the decoder's norm.
+
+        Raises:
+            ConfigError: `size` (D, H, W in voxels) does not suit; the message names sizes.
+        """
+        _check_multiples(size, (32, 32, 32), "swinunetr", "model.name")
+        _check_more_than_one(size, (32, 32, 32), "swinunetr", "model.name")
+
+
+class ResNetConfig(Config):
+    """A 3D ResNet for classification; it has no decoder (MONAI's, with MedicalNet's names)."""
+
+    name: Literal["resnet"] = "resnet"
+    depth: Literal[10, 18, 34, 50] = Field(18, description="number of layers with weights")
+    norm: Literal["group", "batch"] = Field(
+        "group",
+        description="normalisation. batch is what MedicalNet's weights need: it mixes the patches "
+        "of a batch, from which a contrastive loss can tell them apart, each process has its own, "
+        "and the running statistics that are kept are the leading process's",
+    )
+    conv1_stride: Literal[1, 2] = Field(
+        2, description="step of the first convolution; 1 for patches below 64 voxels"
+    )
+
+    @property
+    def min_patch(self) -> int:
+        """The smallest side of a patch, in voxels: two voxels are left after the last layer."""
+        return 16 * self.conv1_stride + 1
+
+    def check_patch(self, size: PatchSize) -> None:
+        """Any size will do that leaves two voxels along each axis after the last layer.
+
+        Raises:
+            ConfigError: `size` (D, H, W in voxels) is too small; the message names the least.
+        """
+        if min(size) < self.min_patch:
+            smaller = " or set model.conv1_stride to 1" if self.conv1_stride > 1 else ""
             raise ConfigError(
-                f"patch {_shown(size)}: resenc has one voxel left of it at the deepest stage, too "
-                f"few for its norm; at least one side must be twice as long, such as "
-                f"{_shown((d, h, 2 * w))}; change patch.size or model.strides"
+                f"patch {_shown(size)}: resnet with conv1_stride {self.conv1_stride} needs at "
+                f"least {self.min_patch} voxels along each axis; enlarge patch.size{smaller}"
             )
 
 
@@ -163,7 +214,10 @@ class ViTConfig(Config):
         _check_multiples(size, (token,) * 3, f"vit with token_size {token}", "model.token_size")
 
 
-ModelConfig = Annotated[SegResNetConfig | ResEncConfig | ViTConfig, Field(discriminator="name")]
+ModelConfig = Annotated[
+    SegResNetConfig | ResEncConfig | SwinUNETRConfig | ResNetConfig | ViTConfig,
+    Field(discriminator="name"),
+]
 
 _ADAPTER: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 
@@ -187,6 +241,16 @@ def _check_multiples(size: PatchSize, steps: PatchSize, network: str, key: str) 
         f"patch {_shown(size)}: {network} needs multiples of {needed} ({advice}); "
         f"change patch.size or {key}"
     )
+
+
+def _check_more_than_one(size: PatchSize, steps: PatchSize, network: str, key: str) -> None:
+    if size == steps:
+        d, h, w = steps
+        raise ConfigError(
+            f"patch {_shown(size)}: {network} leaves one voxel of it at the deepest scale, too few "
+            f"to normalise; at least one side must be twice as long, such as "
+            f"{_shown((d, h, 2 * w))}; change patch.size or {key}"
+        )
 
 
 def _shown(size: PatchSize) -> str:

@@ -91,12 +91,15 @@ class Decoder(nn.Module, ABC):
 
 @contextmanager
 def _statistics_kept(layer: nn.Module) -> Iterator[None]:
-    """Running statistics of a batch norm count a batch once, not again on the way back."""
-    running = [m for m in layer.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for norm in running:
-        norm.track_running_stats = False
+    """Running statistics of a batch norm count a batch once: here copies of them are updated."""
+    norms = [m for m in layer.modules() if isinstance(m, _BatchNorm)]
+    kept = [dict(norm.named_buffers()) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        for name, buffer in buffers.items():
+            setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in running:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)

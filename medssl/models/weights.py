@@ -1,6 +1,7 @@
 """Weights in safetensors: written atomically and reproducibly, loaded with a report.
 
 A file with the same weights and metadata has the same bytes, so that a hash of it means something.
+What other projects wrote is read as well (`medssl.models.foreign`), under the same names.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from medssl.config import differing_keys
 from medssl.errors import CheckpointError
 from medssl.models.encoder import Encoder
+from medssl.models.foreign import read_foreign
 
 MIN_MATCHED = 0.9
 
@@ -28,6 +31,7 @@ class LoadReport:
     """What a load matched, by name of the tensor in the network.
 
     Attributes:
+        source: whose weights these are, where they are not medssl's; else empty.
         matched: taken from the file.
         missing: in the network, not in the file, or there with another shape: left as they were.
         unexpected: in the file, not in the network: left out.
@@ -36,6 +40,7 @@ class LoadReport:
             network's and the file's.
     """
 
+    source: str
     matched: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
@@ -46,7 +51,7 @@ class LoadReport:
         """For the reader: one line a module, and one line in sum."""
         kinds = {"matched": self.matched, "missing": self.missing, "unexpected": self.unexpected}
         modules = sorted({_module_of(name) for names in kinds.values() for name in names})
-        lines = []
+        lines = [f"weights of {self.source}"] if self.source else []
         for module in modules:
             counts = {
                 kind: sum(_module_of(name) == module for name in names)
@@ -100,21 +105,45 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata that `save_weights` wrote.
 
+    Of another project's file: "format" (its name in `foreign.FORMATS`), "weights_sha256" (of the
+    weights under medssl's names), and "model" where the file shows the whole configuration.
+
     Raises:
-        CheckpointError: there is no such file, or it is no safetensors file.
+        CheckpointError: there is no such file, or it is of no kind that is read.
     """
-    with _opened(path) as file:
-        return dict(file.metadata() or {})
+    if _is_own(path):
+        with _opened(path) as file:
+            return dict(file.metadata() or {})
+    seen = path.stat()
+    return dict(_foreign_metadata(path, seen.st_mtime_ns, seen.st_size))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, on the CPU.
+    """All tensors of a file, on the CPU, under medssl's names.
 
     Raises:
-        CheckpointError: there is no such file, or it is no safetensors file.
+        CheckpointError: there is no such file, or it is of no kind that is read.
     """
+    if _is_own(path):
+        with _opened(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return read_foreign(path).state
+
+
+def _is_own(path: Path) -> bool:
+    """Whether `save_weights` wrote it. What is not there or damaged is told of as its own kind."""
+    if path.suffix != ".safetensors":
+        return not path.is_file()
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return "weights_sha256" in (file.metadata() or {})
+
+
+@lru_cache(maxsize=8)
+def _foreign_metadata(path: Path, mtime_ns: int, size: int) -> dict[str, str]:
+    """Kept by the file's time and size: hashing reads all of it."""
+    read = read_foreign(path)
+    told = {"format": read.format.name, "weights_sha256": weights_sha256(read.state)}
+    return told | ({"model": read.model.model_dump_json()} if read.model else {})
 
 
 def load_encoder(
@@ -126,7 +155,8 @@ def load_encoder(
     channels, repeated, and scaled so that equal inputs give the same response.
 
     Args:
-        path: file with tensors named encoder.* and, where pretraining made one, decoder.*.
+        path: file with tensors named encoder.* and, where pretraining made one, decoder.*; or one
+            of another project, of a kind in `foreign.FORMATS`.
         module: an `Encoder`, or a network with `.encoder` (a segmenter also has `.decoder`).
         decoder: False leaves the decoder as it is.
         min_matched: the least share of the encoder's weights that has to match.
@@ -146,10 +176,11 @@ def load_encoder(
     own = {name: t for name, t in own.items() if name.startswith(tuple(wanted))}
     offered = {name: t for name, t in theirs.items() if name.startswith(tuple(wanted))}
 
-    stem = "encoder.stem.weight"
+    stem = f"encoder.{encoder.stem_key}"
     adapted = _fit_stem(offered, own, stem)
     matched = [n for n, t in own.items() if n in offered and offered[n].shape == t.shape]
     report = LoadReport(
+        source=read_metadata(path).get("format", ""),
         matched=tuple(matched),
         missing=tuple(name for name in own if name not in matched),
         unexpected=tuple(name for name in theirs if name not in own),
@@ -172,10 +203,16 @@ def _fit_stem(offered: dict[str, Tensor], own: Mapping[str, Tensor], stem: str) 
     same_elsewhere = theirs.shape[:1] + theirs.shape[2:] == ours.shape[:1] + ours.shape[2:]
     if theirs.shape == ours.shape or not same_elsewhere:
         return False
-    channels = ours.shape[1]
-    repeats = [1, channels] + [1] * (ours.ndim - 2)
-    offered[stem] = (theirs.sum(dim=1, keepdim=True) / channels).repeat(repeats)
+    offered[stem] = fitted_stem(theirs, ours.shape[1])
     return True
+
+
+def fitted_stem(weight: Tensor, channels: int) -> Tensor:
+    """A first kernel (out, in, ...) for `channels` inputs: equal inputs give the same response."""
+    if weight.shape[1] == channels:
+        return weight
+    repeats = [1, channels] + [1] * (weight.ndim - 2)
+    return (weight.sum(dim=1, keepdim=True) / channels).repeat(repeats)
 
 
 def _encoder_share(matched: list[str], state: Mapping[str, Tensor]) -> float:
@@ -202,10 +239,13 @@ def _misfit(
     absent = [f"{name} is not in the file" for name in report.missing if name not in offered]
     unused = [f"{name} is not in the network" for name in report.unexpected]
     differences = model or [*shapes[:3], *absent[:3], *unused[:3]]
+    of = f" (weights of {report.source})" if report.source else ""
+    percent = int(report.share * 100)
+    below = f", or min_matched to {percent / 100} to load what matches" if percent else ""
     return (
-        f"{path}: {report.share:.0%} of the encoder's weights match this network; "
+        f"{path}{of}: {percent}% of the encoder's weights match this network; "
         + "; ".join(differences)
-        + "; set the model's configuration as the checkpoint's"
+        + f"; set the model's configuration as the checkpoint's{below}"
     )
 
 

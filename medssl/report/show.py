@@ -77,11 +77,11 @@ def show(asked: ShowConfig, progress: Progress = SILENT) -> ShowResult:
     config = load_config(PretrainConfig, path, [*asked.overrides, f"store={asked.store}"])
     # torch, monai and matplotlib take seconds to import: after what can fail at once.
     from medssl.augment.reader import Reader
-    from medssl.methods.catalogue import METHODS
+    from medssl.methods.catalogue import augments_intensity
     from medssl.report.augmented_views import draw_scan
     from medssl.report.contact_sheet import contact_sheet, write_png
 
-    intensity = METHODS[config.method.name].intensity
+    intensity = augments_intensity(config.method)
     if asked.volume is None:
         uids = choose_scans(store, None if policy is None else [policy], _SCANS)
     else:

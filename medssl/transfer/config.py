@@ -75,8 +75,15 @@ class FitConfig(Config):
     task: TaskConfig = Field(description="What is learned: its name and settings.")
     init: Path | None = Field(
         None,
-        description="Folder of a pretraining run, or a safetensors file with its encoder; null: "
-        "from scratch.",
+        description="Folder of a pretraining run, or a safetensors file with its encoder; or "
+        "another project's weights (docs/how-to/load-weights.md); null: from scratch.",
+    )
+    min_matched: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Least share of a pretrained encoder's weights that has to match; below 0.9 "
+        "`model` may differ from that of `init`.",
     )
     load_decoder: bool = Field(
         True, description="Segmentation: also take the decoder, where pretraining trained one."
@@ -91,6 +98,13 @@ class FitConfig(Config):
     )
     encoder_lr_factor: float = Field(
         1.0, gt=0, le=1, description="Learning rate of a pretrained encoder, as a share of the rest"
+    )
+    encoder_lr_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Learning rate of each layer of a pretrained encoder, as a share of the next "
+        "one's towards the head; 0.75 to 0.9 is usual for transformers. 1: all alike.",
     )
     head_only_steps: int = Field(
         0, ge=0, description="First steps, in which a pretrained encoder stays as it is."
@@ -159,7 +173,13 @@ class FinetuneConfig(FitConfig):
             return self
         if self.model is None:
             raise ValueError("model is required where init is null: there is nothing to take it of")
-        pretrained_only = {"load_decoder", "encoder_lr_factor", "head_only_steps"}
+        pretrained_only = {
+            "load_decoder",
+            "encoder_lr_decay",
+            "encoder_lr_factor",
+            "head_only_steps",
+            "min_matched",
+        }
         idle = [
             name
             for name in sorted(pretrained_only)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import nn
 
-from medssl.engine.loop import ParameterGroup, TrainOutcome, train
+from medssl.engine.loop import TrainOutcome, train
+from medssl.engine.parameter_groups import ParameterGroup, layerwise
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.seeding import seed_weights
 from medssl.models.build import Classifier, Segmenter
@@ -149,7 +150,9 @@ def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progres
     if config.init is None:
         return []
     decoder = config.load_decoder and config.task.name == "segmentation"
-    report = load_encoder(weights_file(config.init), network, decoder=decoder).lines()
+    report = load_encoder(
+        weights_file(config.init), network, decoder=decoder, min_matched=config.min_matched
+    ).lines()
     for line in report:
         run.log(f"initial weights: {line}")
         progress.say(f"initial weights: {line}")
@@ -157,18 +160,12 @@ def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progres
 
 
 def _groups(config: FitConfig, network: Network) -> list[ParameterGroup]:
-    """The encoder, which may be slower and start later, and the rest."""
-    encoder = list(network.encoder.parameters())
+    """The encoder's layers, which may be slower and start later, and the rest."""
     rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
-    pretrained = config.init is not None
-    return [
-        ParameterGroup(rest),
-        ParameterGroup(
-            encoder,
-            lr_factor=config.encoder_lr_factor if pretrained else 1.0,
-            start_step=config.head_only_steps if pretrained else 0,
-        ),
-    ]
+    if config.init is None:
+        return [ParameterGroup(rest), ParameterGroup(list(network.encoder.parameters()))]
+    rates = (config.encoder_lr_decay, config.encoder_lr_factor, config.head_only_steps)
+    return [ParameterGroup(rest), *layerwise(network.encoder, *rates)]
 
 
 def _take_chosen(objective: nn.Module, outcome: TrainOutcome, run: RunFolder) -> None:

@@ -5,33 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from pydantic import ValidationError
 
 from medssl.config import differing_keys
 from medssl.errors import CheckpointError, ConfigError
-from medssl.models.config import ModelConfig, model_from_json
-from medssl.models.weights import read_metadata
+from medssl.models.config import ModelConfig
+from medssl.models.pretrained import described_model
+from medssl.models.pretrained import weights_file as weights_file
+from medssl.models.weights import MIN_MATCHED, read_metadata
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
-
-# In the order of preference: what pretraining writes, and what fine-tuning writes.
-_WEIGHTS_OF_A_RUN = ("encoder.safetensors", "model.safetensors")
-
-
-def weights_file(init: Path) -> Path:
-    """The safetensors file of a run folder; a file stands for itself.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if init.is_file():
-        return init
-    for name in _WEIGHTS_OF_A_RUN:
-        if (init / "checkpoints" / name).is_file():
-            return init / "checkpoints" / name
-    raise CheckpointError(
-        f"no weights in {init}: init is a finished run's folder or a .safetensors file"
-    )
 
 
 def resolve_model(config: FitConfig) -> ModelConfig:
@@ -41,28 +23,24 @@ def resolve_model(config: FitConfig) -> ModelConfig:
         ConfigError: neither is there, or they differ; the message names the keys.
         CheckpointError: the weights are not there, or do not say what they fit.
     """
-    model = config.model if config.init is None else _model_of(config.init, config.model)
+    model = config.model if config.init is None else _model_of(config.init, config)
     if model is None:
         raise ConfigError("model is required where init is null")
     model.check_patch(config.augment.patch.size)
     return model
 
 
-def _model_of(init: Path, wanted: ModelConfig | None) -> ModelConfig:
+def _model_of(init: Path, config: FitConfig) -> ModelConfig:
     path = weights_file(init)
-    described = read_metadata(path).get("model")
-    if described is not None:
-        return _checked(path, described, wanted)
-    if wanted is None:
-        raise CheckpointError(f"{path} does not say which network it is of; set model")
-    return wanted
-
-
-def _checked(path: Path, described: str, wanted: ModelConfig | None) -> ModelConfig:
-    try:
-        model = model_from_json(described)
-    except ValidationError as error:
-        raise CheckpointError(f"{path} is of a network that this medssl does not know") from error
+    wanted = config.model
+    may_differ = wanted is not None and config.min_matched < MIN_MATCHED
+    model = None if may_differ else described_model(path)
+    if model is None:
+        if wanted is None:
+            raise CheckpointError(
+                f"{path} does not say all of its network's configuration; set model"
+            )
+        return wanted
     if wanted is not None and wanted != model:
         differing = differing_keys(
             model.model_dump(mode="json"), wanted.model_dump(mode="json"), "model."

@@ -60,6 +60,10 @@ class LabelledSource(SampleSource):
             strength = self.config.intensity.strength
             augment_in_place(batch, step, self.seed, strength)
 
+    def volume_uids(self, batch: Batch) -> list[str]:
+        """See `SampleSource.volume_uids`."""
+        return [self.scans[volume].volume_uid for volume in batch["volume"].tolist()]
+
     def cut(
         self,
         batch: Batch,

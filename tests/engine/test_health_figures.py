@@ -35,7 +35,9 @@ def test_neighbours_vote_without_the_patients_own_volumes():
     unit = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     right = 0
     for n in range(40):
-        others = sorted((-float(unit[n] @ unit[m]), m) for m in range(40) if patient[m] != patient[n])
+        others = sorted(
+            (-float(unit[n] @ unit[m]), m) for m in range(40) if patient[m] != patient[n]
+        )
         votes = Counter(labels[m] for _, m in others[:5])
         most = max(votes.values())
         right += min(label for label in votes if votes[label] == most) == labels[n]

@@ -12,23 +12,26 @@ from medssl import kernels
 from medssl.augment.batch import Batch, SampleSource
 from medssl.config import Config
 from medssl.engine.config import OptimConfig, RuntimeConfig
-from medssl.engine.loop import ParameterGroup, TrainOutcome, train
+from medssl.engine.loop import TrainOutcome, train
+from medssl.engine.parameter_groups import ParameterGroup
 from medssl.engine.run_folder import RunFolder
-from medssl.errors import CheckpointError, TrainingError
+from medssl.errors import CheckpointError, ConfigError, TrainingError
 
 
 class Line(nn.Module):
     """y = 2x - 1, to be found by a linear layer."""
 
-    def __init__(self, width: int = 1, poison_at: int | None = None) -> None:
+    def __init__(self, width: int = 1, poison_at: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.linear = nn.Linear(width, 1)
+        self.norm = nn.BatchNorm1d(1, affine=False)
         self.poison_at = poison_at
 
     def forward(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
         error = self.linear(batch["x"]) - (2 * batch["x"] - 1)
-        if step == self.poison_at:
+        if step in self.poison_at:
             error = error * float("nan")
+        self.norm(error)
         return {"loss": error.square().mean()}
 
 
@@ -50,13 +53,15 @@ class Nothing(Config):
     pass
 
 
-def fit(folder: Path, module: nn.Module, steps: int = 300, **options: object) -> TrainOutcome:
+def fit(
+    folder: Path, module: nn.Module, steps: int = 300, accumulate: int = 1, **options: object
+) -> TrainOutcome:
     run = RunFolder.open(folder, Nothing(), "test")
     try:
         return train(
             module,
             Points(),
-            optim=OptimConfig(lr=0.1, weight_decay=0.0, warmup_steps=5),
+            optim=OptimConfig(lr=0.1, weight_decay=0.0, warmup_steps=5, accumulate=accumulate),
             runtime=RuntimeConfig(
                 num_workers=0, precision="fp32", threads=1, checkpoint_every=50, log_every=10
             ),
@@ -81,11 +86,72 @@ def test_finds_the_line_and_says_so(tmp_path: Path) -> None:
     assert losses[-1] < 1e-3 < losses[0]
 
 
-def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="not finite near step 80"):
-        fit(tmp_path / "r", Line(poison_at=72))
+def test_one_step_that_is_not_finite_is_skipped(tmp_path: Path) -> None:
+    line = Line(poison_at=(3,))
+    fit(tmp_path / "r", line, steps=4)
+    log = (tmp_path / "r" / "run.log").read_text()
+    assert "step 3 skipped: its loss is not finite; batch of sample 0, sample 1" in log
+    rows = RunFolder(tmp_path / "r", "test", None).read_metrics()
+    assert {"step": 4, "train/skipped_steps": 1.0} in rows
+    assert all(torch.isfinite(value).all() for value in line.state_dict().values())
+
+
+def test_a_skipped_step_leaves_weights_and_statistics_as_they_were(tmp_path: Path) -> None:
+    line = Line(poison_at=(9,))
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def validate() -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in line.state_dict().items()})
+        return {"val/x": 0.0}
+
+    fit(tmp_path / "r", line, steps=12, validate=validate, validate_every=1)
+    for name in seen[0]:
+        assert torch.equal(seen[9][name], seen[8][name]), name
+        assert not torch.equal(seen[10][name], seen[9][name]), name
+
+
+def test_the_second_one_stops_the_run_before_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"loss is not finite at step 72.*step 55 was skipped"):
+        fit(tmp_path / "r", Line(poison_at=(55, 72)))
     names = [p.name for p in (tmp_path / "r" / "checkpoints").iterdir()]
     assert names == ["step-00000050"]
+    # The skipped step is in the next checkpoint too, so that a resumed run counts on.
+    with pytest.raises(TrainingError, match=r"at step 130.*step 45 was skipped"):
+        fit(tmp_path / "q", Line(poison_at=(45, 130)))
+    with pytest.raises(TrainingError, match=r"at step 130.*step 45 was skipped"):
+        fit(tmp_path / "q", Line(poison_at=(130,)))
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(tmp_path: Path) -> None:
+    class Steep(Line):
+        def forward(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+            loss = super().forward(batch, step)["loss"]
+            if step == 1:  # the root's value is finite at 0, and its slope is not
+                loss = loss + (self.linear.bias * 0.0).sum().sqrt()
+            return {"loss": loss}
+
+    steep = Steep()
+    fit(tmp_path / "r", steep, steps=3)
+    assert "step 1 skipped: its gradient" in (tmp_path / "r" / "run.log").read_text()
+    assert torch.isfinite(steep.linear.bias).all()
+
+
+def test_parts_add_up_to_the_whole_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole, parts = Line(), Line()
+    parts.load_state_dict(whole.state_dict())
+    fit(tmp_path / "whole", whole, steps=40)
+    fit(tmp_path / "parts", parts, steps=40, accumulate=4)
+    torch.testing.assert_close(parts.linear.weight, whole.linear.weight, rtol=1e-4, atol=1e-5)
+    rows = [RunFolder(tmp_path / name, "test", None).read_metrics() for name in ("whole", "parts")]
+    for one, other in zip(*rows, strict=True):
+        assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-3)
+        assert other["train/grad_norm"] == pytest.approx(one["train/grad_norm"], rel=1e-3)
+
+
+def test_a_batch_that_does_not_divide_is_refused_first(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size 8 .* 3 parts each \(optim.accumulate\)"):
+        fit(tmp_path / "r", Line(), accumulate=3)
 
 
 def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:

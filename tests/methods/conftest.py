@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,3 +41,34 @@ def make_batch() -> Callable[..., Batch]:
         }
 
     return make
+
+
+@pytest.fixture
+def naive_nt_xent() -> Callable[..., tuple[float, float]]:
+    """naive_nt_xent(anchors, keys, anchor_patient, key_patient, tau): loss and accuracy.
+
+    Pair by pair, over lists of vectors of any length. The keys begin with the anchors' own crops,
+    and 2k and 2k + 1 are twins; patient -1 takes no part.
+    """
+
+    def similarity(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+
+    def loss_and_accuracy(anchors, keys, anchor_patient, key_patient, tau):
+        total, found, counted = 0.0, 0, 0
+        for i, anchor in enumerate(anchors):
+            if anchor_patient[i] == -1:
+                continue
+            twin = similarity(anchor, keys[i + 1 if i % 2 == 0 else i - 1])
+            negatives = [
+                similarity(anchor, key)
+                for key, patient in zip(keys, key_patient, strict=True)
+                if patient not in (-1, anchor_patient[i])
+            ]
+            below = sum(math.exp(s / tau) for s in [twin, *negatives])
+            total -= math.log(math.exp(twin / tau) / below)
+            found += all(twin > s for s in negatives)
+            counted += 1
+        return total / len(anchors), found / counted
+
+    return loss_and_accuracy

@@ -1,50 +1,107 @@
-"""One rank of two: its part of a batch through a method under DDP; writes the gradients.
+"""Ranks of several worlds: their parts of a batch through each method under DDP.
 
-python rank_worker.py METHOD RANK WORLD RENDEZVOUS_FILE BATCH_FILE OUT_FILE
+python rank_worker.py FOLDER WORLD...
+
+Reads FOLDER/batch and writes what the steps left to FOLDER/METHOD WORLD RANK. The ranks are forked
+from one process, because what they import takes longer than what they compute.
 """
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import sys
+from datetime import timedelta
+from pathlib import Path
 
 import torch
+import torch._dynamo  # DDP imports it
 from safetensors.torch import load_file, save_file
 
+from medssl.methods import config
+from medssl.methods.base import Method
 from medssl.methods.catalogue import METHODS
-from medssl.methods.config import MAEConfig, SimCLRConfig
 from medssl.models.config import ViTConfig
 
-CONFIGS = {"simclr": SimCLRConfig(hidden_dim=16, output_dim=8), "mae": MAEConfig()}
+STEPS = 3
+SMALL = {"hidden_dim": 16, "output_dim": 8}
+CONFIGS = {
+    "hybrid": config.HybridConfig(**SMALL),
+    "mae": config.MAEConfig(),
+    # Two steps fill the queue and a third writes over some of it.
+    "moco": config.MoCoConfig(queue_size=40, momentum=0.9, **SMALL),
+    "rotation": config.RotationConfig(),
+    "simclr": config.SimCLRConfig(**SMALL),
+    "simmim": config.SimMIMConfig(),
+}
 
 
-def build(name: str) -> torch.nn.Module:
+def build(name: str) -> Method:
     """The same weights in every process."""
     torch.manual_seed(11)
-    model = ViTConfig(token_size=4, dim=24, depth=2, heads=2)
+    model = ViTConfig(token_size=4, dim=24, depth=2, heads=2, decoder_filters=4)
     return METHODS[name](CONFIGS[name], model, 1, (16, 16, 16), 3)
 
 
-def gradients(method: torch.nn.Module, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What backward leaves, and the loss itself."""
-    loss.backward()
-    named = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
-    return {**named, "loss": loss.detach().reshape(1)}
+def views_of(batch: dict[str, torch.Tensor], method: Method) -> dict[str, torch.Tensor]:
+    """The batch of two views as the method asks for it."""
+    per_view = ("image", "clean", "map", "valid", "body")
+    return {n: v[:, : method.num_views] if n in per_view else v for n, v in batch.items()}
+
+
+def train(
+    method: Method, forward: torch.nn.Module, batch: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Steps of gradient descent: every loss, the last gradients and the state at the end."""
+    losses = []
+    for step in range(STEPS):
+        method.zero_grad()
+        loss = forward(views_of(batch, method), step)["loss"]
+        loss.backward()
+        losses.append(loss.detach())
+        named = {n: p for n, p in method.named_parameters() if p.grad is not None}
+        with torch.no_grad():
+            for parameter in named.values():
+                parameter -= 0.1 * parameter.grad
+            method.after_step(step, STEPS)
+    left = {f"gradient {n}": p.grad for n, p in named.items()}
+    left |= {f"state {n}": v.clone() for n, v in method.state_dict().items()}
+    return {"losses": torch.stack(losses), **left}
+
+
+def run_rank(folder: Path, world: int, rank: int) -> None:
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/world {world}",
+        timeout=timedelta(seconds=100),
+        rank=rank,
+        world_size=world,
+    )
+    part = {n: v.chunk(world)[rank] for n, v in load_file(folder / "batch").items()}
+    for name in CONFIGS:
+        method = build(name)
+        # As the engine has it: what a method keeps besides its weights is equal without help.
+        parallel = torch.nn.parallel.DistributedDataParallel(method, broadcast_buffers=False)
+        save_file(train(method, parallel, part), folder / f"{name} {world} {rank}")
+    torch.distributed.destroy_process_group()
 
 
 def main() -> None:
-    name, rank, world, rendezvous, batch_file, out_file = sys.argv[1:]
+    folder, worlds = Path(sys.argv[1]), [int(world) for world in sys.argv[2:]]
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=int(world)
-    )
-    method = build(name)
-    parallel = torch.nn.parallel.DistributedDataParallel(method)
-    part = {n: v.chunk(int(world))[int(rank)] for n, v in load_file(batch_file).items()}
-    for step in range(2):
-        method.zero_grad()
-        found = gradients(method, parallel(part, step)["loss"])
-    save_file(found, out_file)
-    torch.distributed.destroy_process_group()
+    for name in CONFIGS:
+        build(name)  # imports what it needs
+    fork = multiprocessing.get_context("fork")
+    for world in worlds:
+        ranks = [fork.Process(target=run_rank, args=(folder, world, i)) for i in range(world)]
+        for process in ranks:
+            process.start()
+        left = {process.sentinel for process in ranks}
+        while left:
+            left -= set(multiprocessing.connection.wait(left))
+            if any(process.exitcode for process in ranks):
+                for process in ranks:
+                    process.kill()
+                sys.exit(f"one of {world} ranks failed")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medssl.augment.placement import rotation_about
 from medssl.methods.dense import (
     average_cells,
+    centred,
     dense_alignment,
     dense_deviation,
     features_here,
@@ -114,6 +115,21 @@ def test_alignment_is_a_loop_over_counted_cells():
     assert dense_alignment(predicted, target, counted).item() == pytest.approx(total / 4)
     parts = [dense_alignment(predicted[i], target[i], counted[i]) for i in ([0, 1], [2, 3])]
     assert torch.stack(parts).mean().item() == pytest.approx(total / 4)
+
+
+def test_agreement_on_what_all_places_share_is_worth_nothing():
+    """A teacher that says nearly the same everywhere is not agreed with by saying it too."""
+    shared = torch.randn(6, dtype=torch.float64)
+    own = 1e-3 * torch.randn(2, 50, 6, dtype=torch.float64)
+    counted = torch.ones(2, 50, dtype=torch.bool)
+    counted[1, 7:] = False
+    constant = shared.expand(2, 50, 6)
+    assert dense_alignment(constant, shared + own, counted) < 1e-4
+    target = centred(shared + own, counted)
+    assert target[0].mean(dim=0).abs().max() < 1e-12
+    assert target[1, :7].mean(dim=0).abs().max() < 1e-12
+    assert dense_alignment(constant, target, counted) > 1
+    assert dense_alignment(target, target, counted).item() == pytest.approx(0.0, abs=1e-9)
 
 
 def test_deviation_is_that_of_the_counted_cells():

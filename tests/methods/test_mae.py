@@ -6,15 +6,18 @@ import torch
 from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
 from medssl.methods.config import MAEConfig
-from medssl.methods.mae import MAE, cube_side, masked_mean_square, normalised_tokens
+from medssl.methods.mae import MAE, _joined, cube_side, masked_mean_square, normalised_tokens
 from medssl.methods.reconstruction import visible_tokens
 from medssl.models.build import build_segmenter
-from medssl.models.config import SegResNetConfig, ViTConfig
+from medssl.models.config import ResEncConfig, SegResNetConfig, ViTConfig
 from medssl.models.tokens import cut_tokens
 from medssl.models.weights import load_encoder, save_weights
 
 VIT = ViTConfig(token_size=4, dim=48, depth=2, heads=2, decoder_filters=4)
 CNN = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
+UNET = ResEncConfig(
+    features_per_stage=(4, 8, 8), n_blocks_per_stage=(1, 1, 1), strides=(1, (1, 2, 2), 2)
+)
 PATCH = (16, 16, 16)
 
 
@@ -132,6 +135,38 @@ def test_the_loss_feels_hidden_voxels_through_the_target_alone(make_batch):
     assert torch.allclose(gradient[:, 0, 0][hidden], expected[hidden], atol=1e-6)
 
 
+@pytest.mark.parametrize("model", [CNN, UNET, VIT])
+def test_pictures_are_the_prediction_in_the_target_s_units(make_batch, model):
+    method = make(model)
+    batch = make_batch(3, 1, 16)
+    batch["valid"][0, 0, 0, :6] = False
+    image, valid = batch["image"][:, 0], batch["valid"][:, 0]
+    with torch.no_grad():
+        seen = method.pictures(batch, 9)
+    hidden = voxel_mask(draw_token_masks(3, 9, batch["index"], method.grid, 0.75), 4)[:, None]
+    assert torch.equal(seen.shown.isnan(), hidden)
+    assert torch.equal(seen.shown[~hidden], image[~hidden])
+    assert torch.equal(seen.target, image)
+    total = 0.0
+    for b in range(3):
+        squares = []
+        for n in range(64):
+            at = (0, *(slice(4 * i, 4 * i + 4) for i in (n // 16, n // 4 % 4, n % 4)))
+            counted = hidden[b][at] & valid[b][at]
+            if counted.any():
+                true = image[b][at][counted].double()
+                deviation = (true.var(correction=0) + 1e-6).sqrt() if model is VIT else 1.0
+                wrong = (seen.output[b][at][counted] - true) / deviation
+                squares += wrong.square().tolist()
+        total += sum(squares) / len(squares)
+    assert method(batch, 9)["loss"].item() == pytest.approx(total / 3, rel=1e-4)
+
+
+def test_tokens_are_joined_where_they_were_cut():
+    voxels = torch.randn(2, 3, 8, 4, 12)
+    assert torch.equal(_joined(cut_tokens(voxels, 4), (2, 1, 3), 4), voxels)
+
+
 @pytest.mark.parametrize("model", [CNN, VIT])
 def test_voxels_outside_the_scan_do_not_count(make_batch, model):
     method = make(model)
@@ -219,7 +254,7 @@ def test_a_batch_outside_the_scan_has_no_loss_and_no_gradient(make_batch):
     assert all((p.grad == 0).all() for p in method.parameters())
 
 
-@pytest.mark.parametrize("model", [CNN, VIT])
+@pytest.mark.parametrize("model", [CNN, UNET, VIT])
 def test_every_parameter_is_trained_in_float32_and_bfloat16(make_batch, model):
     method = make(model)
     batch = make_batch(2, 1, 16)
@@ -306,7 +341,8 @@ def test_masking_none_or_all_is_refused(ratio):
 
 
 def test_a_segmenter_takes_all_that_a_cnn_learned_and_a_vit_s_encoder(tmp_path):
-    for model, kept in ((CNN, {"encoder", "decoder"}), (VIT, {"encoder"})):
+    both = {"encoder", "decoder"}
+    for model, kept in ((CNN, both), (UNET, both), (VIT, {"encoder"})):
         state = make(model).export_state()
         assert {name.split(".")[0] for name in state} == kept
         save_weights(tmp_path / "e.safetensors", state, {"model": model.model_dump_json()})

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import pytest
 import torch
@@ -22,26 +21,6 @@ def build(config: MoCoConfig = SMALL, model=VIT) -> MoCo:
     return MoCo(config, model, 1, (8, 8, 8), seed=0)
 
 
-def unit(vector: list[float]) -> list[float]:
-    length = math.hypot(*vector)
-    return [x / length for x in vector]
-
-
-def naive(queries, keys, patients, queued, tau) -> tuple[float, float]:
-    """Loss and accuracy pair by pair: `queued` is a list of (key, patient); twins are 2k, 2k+1."""
-    total, found = 0.0, 0
-    for i, query in enumerate(queries):
-        twin = i + 1 if i % 2 == 0 else i - 1
-        others = [k for k, p in zip(keys, patients, strict=True) if p != patients[i]]
-        others += [k for k, p in queued if p != patients[i]]
-        similar = sum(a * b for a, b in zip(unit(query), unit(keys[twin]), strict=True))
-        against = [sum(a * b for a, b in zip(unit(query), unit(k), strict=True)) for k in others]
-        below = sum(math.exp(s / tau) for s in [similar, *against])
-        total -= math.log(math.exp(similar / tau) / below)
-        found += all(similar > s for s in against)
-    return total / len(queries), found / len(queries)
-
-
 def train(method: MoCo, batches, first: int = 0, steps: int = 100, lr: float = 0.1) -> list[float]:
     """Plain gradient descent; the losses."""
     losses = []
@@ -60,7 +39,7 @@ def train(method: MoCo, batches, first: int = 0, steps: int = 100, lr: float = 0
 
 @pytest.mark.parametrize("model", [VIT, CNN])
 @pytest.mark.parametrize("tau", [0.2, 1.0])
-def test_the_loss_is_the_naive_loop_over_batch_and_queue(make_batch, model, tau):
+def test_the_loss_is_the_naive_loop_over_batch_and_queue(make_batch, naive_nt_xent, model, tau):
     method = build(SMALL.model_copy(update={"temperature": tau}), model)
     train(method, [make_batch(3, 2, 8, [3, 7, 1]), make_batch(4, 2, 8, [3, 3, 9, 5])])
     batch = make_batch(4, 2, 8, patients=[3, 3, 1, 2])
@@ -68,21 +47,24 @@ def test_the_loss_is_the_naive_loop_over_batch_and_queue(make_batch, model, tau)
     queries = method.projector(method.encoder.embed(crops)).tolist()
     keys = method.teacher_projector(method.teacher_encoder.embed(crops)).tolist()
     assert queries != keys
-    queued = list(zip(method.queue.keys.tolist(), method.queue.patient.tolist(), strict=True))
+    queued = method.queue.patient.tolist()
     # Ten places; of the 14 keys pushed, in a circle, the first four are gone.
-    assert [patient for _, patient in queued] == [9, 9, 5, 5, 1, 1, 3, 3, 3, 3]
-    loss, accuracy = naive(queries, keys, [3, 3, 3, 3, 1, 1, 2, 2], queued, tau)
+    assert queued == [9, 9, 5, 5, 1, 1, 3, 3, 3, 3]
+    patient = [3, 3, 3, 3, 1, 1, 2, 2]
+    keys += method.queue.keys.tolist()
+    loss, accuracy = naive_nt_xent(queries, keys, patient, patient + queued, tau)
     out = method(batch, 2)
     assert out["loss"].item() == pytest.approx(loss, rel=1e-4)
     assert out["accuracy"].item() == pytest.approx(accuracy)
     assert all(not value.requires_grad for name, value in out.items() if name != "loss")
 
 
-def test_only_the_batch_repels_while_the_queue_is_empty(make_batch):
+def test_only_the_batch_repels_while_the_queue_is_empty(make_batch, naive_nt_xent):
     method = build()
     batch = make_batch(3, 2, 8, patients=[0, 0, 1])
     z = method.projector(method.encoder.embed(batch["image"].flatten(0, 1))).tolist()
-    expected, _ = naive(z, z, [0, 0, 0, 0, 1, 1], [], 0.2)
+    patient = [0, 0, 0, 0, 1, 1]
+    expected, _ = naive_nt_xent(z, z, patient, patient, 0.2)
     assert method(batch, 0)["loss"].item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -182,6 +164,20 @@ def test_the_teacher_follows_by_the_momentum_of_the_step(make_batch):
     train(method, [make_batch(3, 2, 8)], first=50)
     student = method.encoder.stem.weight
     assert torch.allclose(method.teacher_encoder.stem.weight, 0.95 * teacher + 0.05 * student)
+
+
+def test_crops_of_air_neither_attract_nor_repel(make_batch, naive_nt_xent):
+    method = build()
+    batch = make_batch(4, 2, 8, patients=[0, 1, 2, 3])
+    batch["body"] = batch["valid"].clone()
+    batch["body"][0, 1] = False
+    batch["body"][3] = False
+    z = method.projector(method.encoder.embed(batch["image"].flatten(0, 1))).tolist()
+    patient = [-1, -1, 1, 1, 2, 2, -1, -1]
+    expected, _ = naive_nt_xent(z, z, patient, patient, 0.2)
+    assert method(batch, 0)["loss"].item() == pytest.approx(expected, rel=1e-4)
+    method.after_step(0, 100)
+    assert method.queue.patient.tolist() == [*patient, NOBODY, NOBODY]
 
 
 def test_one_patient_alone_is_refused_once_chance_is_ruled_out(make_batch):

@@ -1,4 +1,4 @@
-"""Two real processes under DDP leave the gradient that one process has for the whole batch."""
+"""Real processes under DDP do what one process does with the whole batch, for every method."""
 
 from __future__ import annotations
 
@@ -6,49 +6,73 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from medssl.methods.catalogue import METHODS
+
 WORKER = Path(__file__).with_name("rank_worker.py")
+SPEC = importlib.util.spec_from_file_location("rank_worker", WORKER)
+worker = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(worker)
+
+# Patients 1, 2 and 0 have crops on two ranks of two or of four, and these are no negatives either.
+PATIENTS = [0, 1, 1, 2, 2, 4, 5, 0]
 
 
-@pytest.mark.parametrize("name", ["simclr", "mae"])
-def test_two_ranks_have_the_gradient_of_one(name, make_batch, tmp_path):
-    spec = importlib.util.spec_from_file_location("rank_worker", WORKER)
-    worker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(worker)
-    # Patient 2 is on both ranks: its crops on the other rank are no negatives either.
-    batch = make_batch(6, 2 if name == "simclr" else 1, 16, patients=[0, 1, 2, 2, 4, 5])
+@pytest.fixture
+def batch(make_batch) -> dict[str, torch.Tensor]:
+    """Two views, with padding, and one volume that is nothing but padding."""
+    batch = make_batch(8, 2, 16, patients=PATIENTS)
     batch["valid"][1, 0, :, 4:] = False
-    batch["valid"][4] = False
-    save_file(batch, tmp_path / "batch")
+    batch["valid"][6] = False
+    return batch
 
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", str(WORKER), name, str(rank), "2"]
-            + [str(tmp_path / file) for file in ("rendezvous", "batch", f"rank{rank}")],
-            env=environment,
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=60) for process in ranks] == [0, 0]
-    finally:
-        for process in ranks:
-            process.kill()
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture
+def found(folder, batch) -> Callable[[str, int], list[dict[str, torch.Tensor]]]:
+    """found(method, world): what every rank wrote. All ran once, for all tests."""
+    if not (folder / "batch").exists():
+        save_file(batch, folder / "batch")
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-X", "faulthandler", str(WORKER), str(folder), "2", "4"]
+        subprocess.run(command, env=environment, check=True, timeout=300)
+    return lambda name, world: [load_file(folder / f"{name} {world} {i}") for i in range(world)]
+
+
+def test_every_method_is_among_them():
+    assert worker.CONFIGS.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("name", METHODS)
+def test_ranks_have_the_loss_gradient_and_state_of_one(name, world, batch, found):
+    ranks = found(name, world)
     method = worker.build(name)
-    alone = worker.gradients(method, method(batch, 1)["loss"])
-    first, second = (load_file(tmp_path / f"rank{rank}") for rank in range(2))
-    assert alone.keys() == first.keys() == second.keys()
-    losses = torch.cat([first.pop("loss"), second.pop("loss")])
-    assert losses.mean().item() == pytest.approx(alone.pop("loss").item(), rel=1e-5)
-    assert losses[0] != losses[1]
-    for parameter, gradient in alone.items():
-        assert torch.equal(first[parameter], second[parameter])
-        assert torch.allclose(first[parameter], gradient, rtol=1e-5, atol=1e-5), parameter
-    assert max(gradient.abs().max() for gradient in alone.values()) > 1e-2
+    alone = worker.train(method, method, batch)
+    losses = torch.stack([left.pop("losses") for left in ranks])
+    assert torch.allclose(losses.mean(dim=0), alone.pop("losses"), rtol=1e-5)
+    assert len(losses[:, 0].unique()) > 1, "each rank has its own part"
+    for left in ranks:
+        assert left.keys() == alone.keys()
+        for key, expected in alone.items():
+            assert torch.equal(left[key], ranks[0][key]), key
+            assert torch.allclose(left[key], expected, rtol=1e-4, atol=2e-5), key
+    gradients = [value for key, value in alone.items() if key.startswith("gradient")]
+    assert max(gradient.abs().max() for gradient in gradients) > 1e-2
+
+
+def test_the_queue_of_the_ranks_is_in_the_order_of_the_batch(found):
+    patients = found("moco", 4)[3]["state queue.patient"].tolist()
+    # 48 keys were pushed into 40 places; volume 6 is padding.
+    pushed = 3 * [code for code in (0, 1, 1, 2, 2, 4, -1, 0) for _ in range(2)]
+    assert patients == pushed[40:] + pushed[8:40]

@@ -12,8 +12,8 @@ from medssl.errors import ConfigError
 from medssl.models.config import SegResNetConfig, ViTConfig, model_from_json
 
 
-@pytest.mark.parametrize("config", [SegResNetConfig(init_filters=8), ViTConfig(token_size=4)])
-def test_json_brings_back_the_same_model(config):
+def test_json_brings_back_the_same_model(one_of_each):
+    config, _ = one_of_each
     assert model_from_json(config.model_dump_json()) == config
 
 

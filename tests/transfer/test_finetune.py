@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from monai.networks.nets import SegResNet
 
 import medssl.engine.loop as loop
 from medssl.config import parse_config
@@ -231,6 +233,42 @@ def test_a_model_that_is_not_the_checkpoints_is_refused(ball_store: Path, tmp_pa
     lost = configured(ball_store, "segmentation", model=None, init=str(tmp_path / "none"))
     with pytest.raises(CheckpointError, match="no weights"):
         finetune(lost, tmp_path / "run")
+
+
+def test_weights_of_another_project_are_taken_and_reported(
+    ball_store: Path, tmp_path: Path
+) -> None:
+    torch.save(SegResNet(init_filters=8, blocks_down=(1, 1), blocks_up=(1,)).state_dict(), (
+        file := tmp_path / "model.pt"
+    ))  # fmt: skip
+    config = configured(ball_store, "segmentation", steps=2, model=None, init=str(file))
+    heard = Heard()
+    result = finetune(config, tmp_path / "run", heard)
+    for told in ("\n".join(heard.lines), (result.run / "run.log").read_text()):
+        assert "initial weights: weights of MONAI SegResNet" in told
+        assert "initial weights: 100% of the encoder's weights matched" in told
+        assert "left no record" in told
+    assert "weights of MONAI SegResNet" in (result.run / "report.html").read_text()
+    assert json.loads(read_metadata(result.model)["model"])["init_filters"] == 8
+
+
+def test_fewer_matches_than_usual_are_allowed_by_min_matched(
+    ball_store: Path, tmp_path: Path
+) -> None:
+    init = pretrained(tmp_path / "pre", ball_store, ["nobody"])
+    deeper = {**MODEL, "blocks_down": [1, 2]}
+    changes = {"steps": 2, "model": deeper, "init": str(init)}
+    with pytest.raises(CheckpointError, match=r"model\.blocks_down.*min_matched to 0\.\d"):
+        finetune(
+            configured(ball_store, "segmentation", **changes, min_matched=0.89), tmp_path / "a"
+        )
+    heard = Heard()
+    config = configured(ball_store, "segmentation", **changes, min_matched=0.3)
+    finetune(config, tmp_path / "b", heard)
+    (levels,) = (line for line in heard.lines if "initial weights: encoder.levels" in line)
+    assert "missing" in levels
+    with pytest.raises(ConfigError, match="min_matched: without effect where init is null"):
+        configured(ball_store, "segmentation", min_matched=0.5)
 
 
 def test_a_patch_that_does_not_fit_the_network_is_refused(ball_store: Path, tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""medssl export FORMAT RUN --out FILE"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Write a run's weights as other programs take them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("nnunet")
+def nnunet(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run with model.name: resenc, or its weights.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Checkpoint to write, such as encoder.pth.")],
+    plans: Annotated[
+        Path | None,
+        typer.Option(
+            help="A plan that nnU-Net made for the target dataset; one for this network is "
+            "written beside it."
+        ),
+    ] = None,
+) -> None:
+    """Write a checkpoint, and a plan, by which nnU-Net fine-tunes a pretrained encoder."""
+    from medssl.export.nnunet import export_nnunet
+
+    for line in export_nnunet(run, out, plans).lines():
+        print(line)

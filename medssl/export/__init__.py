@@ -1,0 +1,1 @@
+"""What other programs take: weights and plans in their own formats."""

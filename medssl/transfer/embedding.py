@@ -1,0 +1,64 @@
+"""Embeddings of whole volumes by an encoder, as probes and searches take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from medssl.augment.cache_config import CacheConfig
+from medssl.augment.config import PatchConfig
+from medssl.augment.reader import Reader
+from medssl.augment.scan_info import ScanInfo
+from medssl.augment.spatial import sample_volume
+from medssl.models.encoder import Encoder
+from medssl.progress import SILENT, Progress
+from medssl.store import Store
+from medssl.transfer.metrics import Floats
+from medssl.transfer.sources import foreground_centre
+
+
+def embed_volumes(
+    encoder: Encoder,
+    store: Store,
+    volume_uids: Sequence[str],
+    patch: PatchConfig,
+    batch_size: int = 32,
+    progress: Progress = SILENT,
+) -> Floats:
+    """(N, embed_dim) float64: each volume's pooled embedding, in the order of `volume_uids`.
+
+    A volume is one upright crop around the middle of its foreground's box, as a classifier is
+    given it in prediction; nothing is augmented. The encoder runs in evaluation mode, on the device
+    where it is, and is left in the mode that it was in.
+
+    Raises:
+        ConfigError: the patch does not suit the encoder.
+        StoreError: voxels are missing or damaged.
+    """
+    encoder.check_patch(patch.size)
+    device = next(encoder.parameters()).device
+    reader = Reader(store, CacheConfig(gigabytes=0))
+    rows = store.manifest.loc[list(volume_uids)]
+    embedded = np.empty((len(rows), encoder.embed_dim))
+    was_training = encoder.training
+    encoder.eval()
+    progress.start("embedding", len(rows))
+    try:
+        for start in range(0, len(rows), batch_size):
+            images = []
+            for _, row in rows.iloc[start : start + batch_size].iterrows():
+                scan = ScanInfo.from_row({str(name): value for name, value in row.items()})
+                centre = foreground_centre(scan)
+                crop = sample_volume(reader, scan, patch.size, patch.spacing_mm, centre)
+                images.append(crop.image)
+            with torch.inference_mode():
+                batch = torch.from_numpy(np.stack(images))[:, None].to(device)
+                pooled = encoder.embed(batch).float().cpu().numpy()
+            embedded[start : start + len(images)] = pooled
+            progress.advance(len(images))
+    finally:
+        encoder.train(was_training)
+        progress.finish()
+    return embedded
