@@ -42,6 +42,14 @@ class Past:
         """The mean of train/`name` since the look before; None where it is not logged."""
         return _mean(self.recent, name)
 
+    def tasks_with(self, name: str) -> list[str]:
+        """Prefixes of train/`name` since the look before: "" of a method alone, "simclr/" of one
+        of several.
+        """
+        logged = dict.fromkeys(key for line in self.recent for key in line)
+        whole = [key.removeprefix("train/") for key in logged if key.startswith("train/")]
+        return [key.removesuffix(name) for key in whole if key == name or key.endswith(f"/{name}")]
+
 
 @dataclass(frozen=True)
 class Alarm:
@@ -128,10 +136,11 @@ def _complete_collapse(past: Past) -> str | None:
 
 
 def _projections_coincide(past: Past) -> str | None:
-    uniformity = past.mean("uniformity")
-    if uniformity is None or uniformity <= _ON_A_POINT:
-        return None
-    return f"uniformity of the projections {uniformity:.2g}, where 0 is a single point"
+    for task in past.tasks_with("uniformity"):
+        uniformity = past.mean(f"{task}uniformity")
+        if uniformity is not None and uniformity > _ON_A_POINT:
+            return f"uniformity of the projections {uniformity:.2g}, where 0 is a single point"
+    return None
 
 
 def _dimensional_collapse(past: Past) -> str | None:
@@ -142,17 +151,19 @@ def _dimensional_collapse(past: Past) -> str | None:
 
 
 def _chance(past: Past) -> str | None:
-    chance = past.mean("chance")
-    contrast = past.mean("contrast")
-    loss = past.mean("loss") if contrast is None else contrast
-    if chance is None or loss is None or loss < _GUESS * chance:
-        return None
-    return f"contrastive loss {loss:.4g}, a guess has {chance:.4g}"
+    for task in past.tasks_with("chance"):
+        chance, loss = past.mean(f"{task}chance"), past.mean(f"{task}contrast")
+        loss = past.mean(f"{task}loss") if loss is None else loss
+        if chance and loss is not None and loss >= _GUESS * chance:
+            return f"contrastive loss {loss:.4g}, a guess has {chance:.4g}"
+    return None
 
 
 def _not_falling(past: Past) -> str | None:
-    if len(past.lines) < _FEWEST_LINES or "train/chance" in past.lines[0]:
+    if len(past.lines) < _FEWEST_LINES:
         return None
+    if any(past.mean(f"{task}contrast") is None for task in past.tasks_with("chance")):
+        return None  # with more candidates, as a queue fills, it rises
     first = past.lines[0]["train/loss"]
     lowest = min(line["train/loss"] for line in past.lines[1:])
     if lowest <= first - (1 - _NOT_LOWER) * abs(first):
@@ -204,7 +215,7 @@ ALARMS = (
     ),
     Alarm(
         "loss not falling",
-        "loss, of methods without a level of chance",
+        "loss, unless it is a contrastive one alone",
         f"no line of the log is {1 - _NOT_LOWER:.0%} below the first, of {_FEWEST_LINES} or more",
         "Nothing is learned: the learning rate is far too low or too high, or the task gives no "
         "signal.",

@@ -43,7 +43,6 @@ class Probe:
         views: (V, 2, C, D, H, W) float16 on the CPU: each volume's two augmented patches.
         policy: (V,) place in MODALITIES of the intensity policy.
         spacing_mm: (V, 3), of the patches.
-        policy: (V,) place in MODALITIES of the intensity policy.
         background: (V,) the normalised value of air.
     """
 
@@ -107,7 +106,7 @@ def draw_probe(
 
     with ThreadPoolExecutor(max(1, num_workers)) as pool:
         list(pool.map(draw, range(len(rows))))
-    kinds = store.columns(*KINDS).loc[rows.index].astype("str")
+    kinds = store.columns(*KINDS).loc[rows.index].astype("string").fillna("").astype(object)
     spacing = [scan.patch_spacing(config.augment.patch.spacing_mm) for scan in source.scans]
     patient = np.asarray(source.patients)
     return Probe(rows, patient, kinds, views, np.stack(spacing), policy, background)

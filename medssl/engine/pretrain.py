@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from medssl.methods.base import Method
     from medssl.store import Store
 
+_COLLAPSE = "collapse"  # why a run was stopped, so that the same command says it again
+
 
 @dataclass(frozen=True)
 class PretrainResult:
@@ -56,7 +58,8 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
 
     Raises:
         ConfigError: the configuration cannot be run on this store, or `out` holds another run.
-        CollapseError: the encoder learns nothing; the report, which is written first, shows how.
+        CollapseError: the encoder learns nothing, now or when the run was stopped for it; the
+            report, which is written first, shows how.
     """
     store = open_store(config.store)
     rows = pretraining_rows(store, config)
@@ -68,7 +71,14 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
         try:
             if world.agreed(run.is_done):
                 return _result(run, was_done=True, leads=world.leads)
+            stopped = world.agreed(run.recall(_COLLAPSE))
+            if stopped is not None:
+                raise CollapseError(stopped)
             return _pretrain(config, store, rows, run, world, progress if world.leads else SILENT)
+        except CollapseError:
+            # Once one process has ended, torchrun ends the others: the leading one writes first.
+            world.agreed(None)
+            raise
         finally:
             run.close()
 
@@ -105,6 +115,7 @@ def _pretrain(
             watch = watch_of(config, store, rows, method, run, world, tracker, progress)
             if watch is not None:
                 watch.before_training()
+        every = world.agreed(watch.every if watch else 0)
         outcome = train(
             method,
             source,
@@ -117,15 +128,16 @@ def _pretrain(
             tracker=tracker,
             progress=progress,
             what=f"pretraining ({config.method.name}, {len(rows)} volumes)",
-            validate=watch,
-            validate_every=watch.every if watch else 0,
+            validate=(watch or _looked_at_elsewhere) if every else None,
+            validate_every=every,
         )
         if tracker is not None:
             _finish(config, store, method, run, outcome, len(rows), tracker, watch)
         status = "FINISHED"
-    except CollapseError:
+    except CollapseError as error:
         if tracker is not None:
             tracker.artifact(_report(config, run, len(rows), watch))
+            run.remember(_COLLAPSE, str(error))
         raise
     except (Interrupted, KeyboardInterrupt):
         status = "KILLED"
@@ -136,6 +148,10 @@ def _pretrain(
     # Nobody reads the summary before the leading process has written it.
     world.agreed(True)
     return _result(run, was_done=False, leads=world.leads)
+
+
+def _looked_at_elsewhere(step: int) -> dict[str, float]:
+    raise AssertionError(f"the look after step {step} is the leading process's")
 
 
 def method_and_source(

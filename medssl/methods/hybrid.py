@@ -111,6 +111,8 @@ class Hybrid(Method):
             terms = {"masked": masked, "dense": dense, "contrast": contrast}
             loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         figures = {"explained": explained, **of_places, **of_crops}
+        if not self.config.contrast_weight:  # nothing trains the projections: no alarm judges them
+            del figures["chance"], figures["uniformity"]
         return {"loss": loss, **{n: term.detach() for n, term in terms.items()}, **figures}
 
     def after_step(self, step: int, steps: int) -> None:
