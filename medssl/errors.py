@@ -64,3 +64,9 @@ class JudgedAndFailed(MedsslError):
     """The work was done and its result is a failure, such as rejected input under --strict."""
 
     exit_code = 1
+
+
+class CollapseError(MedsslError):
+    """A pretraining that was stopped because its encoder learns nothing; the message says how."""
+
+    exit_code = 1

@@ -10,6 +10,7 @@ from pydantic import Field
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import AugmentConfig
 from medssl.config import Config
+from medssl.engine.health_config import HealthConfig
 from medssl.methods.config import HybridConfig, MethodConfig
 from medssl.models.config import ModelConfig
 
@@ -92,6 +93,7 @@ class PretrainConfig(Config):
     augment: AugmentConfig = Field(description="Patches and their augmentation.")
     optim: OptimConfig = Field(OptimConfig(), description="The optimiser and its schedule.")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="Workers, precision, checkpoints.")
+    health: HealthConfig = Field(HealthConfig(), description="Looks for a collapse on the way.")
     sample_on: Literal["cpu", "device"] = Field(
         "cpu",
         description="Where patches are interpolated: cpu, by the loader's threads; device, a whole "

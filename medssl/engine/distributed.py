@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medssl.errors import Interrupted
+from medssl.errors import CollapseError, Interrupted
 
 PATIENCE = timedelta(minutes=20)
 """How long a process waits for the others. The leading one writes, validates and reports while the
@@ -133,7 +133,7 @@ def joined_world() -> Iterator[World]:
             # Nobody hangs up while another still listens.
             dist.barrier()
         together = True
-    except Interrupted:
+    except (Interrupted, CollapseError):  # every process raises it
         together = True
         raise
     except RuntimeError as error:

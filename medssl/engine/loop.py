@@ -30,7 +30,7 @@ from medssl.engine.schedule import warmup_cosine
 from medssl.engine.seeding import seed_step
 from medssl.engine.signals import StopRequest
 from medssl.engine.step import backward, check_parts
-from medssl.errors import CheckpointError, Interrupted, TrainingError
+from medssl.errors import CheckpointError, Interrupted, MedsslError, TrainingError
 from medssl.methods.base import Method
 from medssl.models.weights import save_weights
 from medssl.progress import SILENT, Progress
@@ -61,7 +61,7 @@ def train(
     progress: Progress = SILENT,
     what: str = "training",
     groups: Sequence[ParameterGroup] | None = None,
-    validate: Callable[[], dict[str, float]] | None = None,
+    validate: Callable[[int], dict[str, float]] | None = None,
     validate_every: int = 0,
     keep_best: str | None = None,
 ) -> TrainOutcome:
@@ -69,7 +69,9 @@ def train(
 
     Args:
         module: `forward(batch, step)` gives {"loss": scalar, and detached figures}.
-        validate: called by the leading process every `validate_every` steps and after the last.
+        validate: called by the leading process every `validate_every` steps and after the last,
+            with the number of steps taken; the others pass one too, and wait. A MedsslError that
+            it raises is raised in every process.
         keep_best: the metric of `validate` whose highest value decides which weights are kept in
             checkpoints/best.safetensors. The last ones are in checkpoints/last.safetensors.
 
@@ -163,7 +165,7 @@ class _Loop:
         self,
         progress: Progress,
         stop: StopRequest,
-        validate: Callable[[], dict[str, float]] | None,
+        validate: Callable[[int], dict[str, float]] | None,
         validate_every: int,
         keep_best: str | None,
     ) -> None:
@@ -275,13 +277,22 @@ class _Loop:
         self._record(means)
         return {"loss": means["train/loss"]}
 
-    def _validate(self, validate: Callable[[], dict[str, float]], keep_best: str | None) -> None:
+    def _validate(self, validate: Callable[[int], dict[str, float]], keep_best: str | None) -> None:
+        metrics: dict[str, float] = {}
+        verdict: MedsslError | None = None
+        if self.world.leads:
+            self.module.eval()
+            try:
+                with torch.no_grad():
+                    metrics = validate(self.step)
+            except MedsslError as error:
+                verdict = error
+            self.module.train()
+        verdict = self.world.agreed(verdict)
+        if verdict is not None:
+            raise verdict
         if not self.world.leads:
             return
-        self.module.eval()
-        with torch.no_grad():
-            metrics = validate()
-        self.module.train()
         self._record(metrics)
         value = metrics.get(keep_best) if keep_best else None
         # A NaN (a class that validation lacks) is never better.

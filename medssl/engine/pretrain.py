@@ -13,12 +13,13 @@ from medssl.augment.device_source import DevicePretrainSource
 from medssl.augment.pretraining import PretrainSource
 from medssl.engine.config import PretrainConfig
 from medssl.engine.distributed import World, joined_world
+from medssl.engine.health import Watch, watch_of
 from medssl.engine.loop import TrainOutcome, train
 from medssl.engine.population import pretraining_rows, write_population
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.seeding import seed_weights
 from medssl.engine.step import check_parts
-from medssl.errors import ConfigError, Interrupted
+from medssl.errors import CollapseError, ConfigError, Interrupted
 from medssl.methods.catalogue import METHODS
 from medssl.models.weights import save_weights
 from medssl.progress import SILENT, Progress
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from medssl.methods.base import Method
     from medssl.store import Store
+
+_COLLAPSE = "collapse"  # why a run was stopped, so that the same command says it again
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
 
     Raises:
         ConfigError: the configuration cannot be run on this store, or `out` holds another run.
+        CollapseError: the encoder learns nothing, now or when the run was stopped for it; the
+            report, which is written first, shows how.
     """
     store = open_store(config.store)
     rows = pretraining_rows(store, config)
@@ -66,7 +71,14 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
         try:
             if world.agreed(run.is_done):
                 return _result(run, was_done=True, leads=world.leads)
+            stopped = world.agreed(run.recall(_COLLAPSE))
+            if stopped is not None:
+                raise CollapseError(stopped)
             return _pretrain(config, store, rows, run, world, progress if world.leads else SILENT)
+        except CollapseError:
+            # Once one process has ended, torchrun ends the others: the leading one writes first.
+            world.agreed(None)
+            raise
         finally:
             run.close()
 
@@ -92,12 +104,18 @@ def _pretrain(
     progress: Progress,
 ) -> PretrainResult:
     method, source = method_and_source(config, store, rows)
-    tracker = None
+    tracker = watch = None
     if world.leads:
         digest = write_population(run.path, store, rows)
         tracker = _start_tracking(config, run, digest, len(rows))
     status = "FAILED"
     try:
+        if tracker is not None:
+            method.to(world.device)
+            watch = watch_of(config, store, rows, method, run, world, tracker, progress)
+            if watch is not None:
+                watch.before_training()
+        every = world.agreed(watch.every if watch else 0)
         outcome = train(
             method,
             source,
@@ -110,10 +128,17 @@ def _pretrain(
             tracker=tracker,
             progress=progress,
             what=f"pretraining ({config.method.name}, {len(rows)} volumes)",
+            validate=(watch or _looked_at_elsewhere) if every else None,
+            validate_every=every,
         )
         if tracker is not None:
-            _finish(config, store, method, run, outcome, len(rows), tracker)
+            _finish(config, store, method, run, outcome, len(rows), tracker, watch)
         status = "FINISHED"
+    except CollapseError as error:
+        if tracker is not None:
+            tracker.artifact(_report(config, run, len(rows), watch))
+            run.remember(_COLLAPSE, str(error))
+        raise
     except (Interrupted, KeyboardInterrupt):
         status = "KILLED"
         raise
@@ -123,6 +148,10 @@ def _pretrain(
     # Nobody reads the summary before the leading process has written it.
     world.agreed(True)
     return _result(run, was_done=False, leads=world.leads)
+
+
+def _looked_at_elsewhere(step: int) -> dict[str, float]:
+    raise AssertionError(f"the look after step {step} is the leading process's")
 
 
 def method_and_source(
@@ -175,6 +204,7 @@ def _finish(
     outcome: TrainOutcome,
     volumes: int,
     tracker: tracking.Tracker,
+    watch: Watch | None,
 ) -> None:
     """Write the encoder, the report and the summary, in this order."""
     encoder = run.checkpoints / "encoder.safetensors"
@@ -193,11 +223,15 @@ def _finish(
         },
     )
     losses = [row["train/loss"] for row in run.read_metrics() if "train/loss" in row]
-    report = write_pretraining_report(run.path, config.model_dump(mode="json"), volumes)
-    for path in (encoder, report):
+    for path in (encoder, _report(config, run, volumes, watch)):
         tracker.artifact(path)
     tracker.log(config.steps, {"cost/seconds": outcome.seconds, "cost/steps": config.steps})
     run.finish({"seconds": outcome.seconds, "volumes": volumes, "final_loss": losses[-1]})
+
+
+def _report(config: PretrainConfig, run: RunFolder, volumes: int, watch: Watch | None) -> Path:
+    seen = watch.seen() if watch is not None else None
+    return write_pretraining_report(run, config, volumes, seen)
 
 
 def _result(run: RunFolder, *, was_done: bool, leads: bool) -> PretrainResult:

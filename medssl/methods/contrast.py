@@ -33,7 +33,7 @@ def nt_xent(
     key_patient: Tensor,
     first_anchor: int,
     temperature: float,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """NT-Xent (Chen et al. 2020, eq. 1), with the patient's other crops left out of the sum.
 
     The keys may be a teacher's (Chen, Xie and He 2021, algorithm 1): then they have no gradient,
@@ -48,10 +48,11 @@ def nt_xent(
         temperature: tau.
 
     Returns:
-        The mean over anchors, where one without negatives adds 0, and, without a gradient, the
-        share of anchors that are more similar to their twin than to every negative. The loss's
-        mean over ranks is the loss over all anchors, and so are the gradients: gathering sums each
-        key's gradient over ranks, and DDP divides by their number.
+        The mean over anchors, where one without negatives adds 0, and figures without a gradient:
+        accuracy, the share of anchors that are more similar to their twin than to every negative,
+        and chance, what the mean is where all candidates are equally similar. The loss's mean over
+        ranks is the loss over all anchors, and so are the gradients: gathering sums each key's
+        gradient over ranks, and DDP divides by their number.
     """
     twin = (first_anchor + torch.arange(len(anchors), device=anchors.device)) ^ 1
     negative = (anchor_patient[:, None] != key_patient) & (key_patient != NOBODY)
@@ -63,8 +64,12 @@ def nt_xent(
     with torch.no_grad():
         nearest_other = similar.masked_fill(~negative, -torch.inf).amax(dim=1)
         found = similar.gather(1, twin[:, None])[:, 0] > nearest_other
-        accuracy = (found & counts).sum() / counts.sum().clamp_min(1)
-    return torch.where(counts, losses, 0.0).mean(), accuracy
+        guesses = (1.0 + negative.sum(dim=1)).log()
+        figures = {
+            "accuracy": (found & counts).sum() / counts.sum().clamp_min(1),
+            "chance": torch.where(counts, guesses, 0.0).mean(),
+        }
+    return torch.where(counts, losses, 0.0).mean(), figures
 
 
 def projector(width: int, hidden: int, out: int) -> nn.Sequential:

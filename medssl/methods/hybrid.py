@@ -88,8 +88,9 @@ class Hybrid(Method):
         """See `Method.forward`.
 
         Figures, beside the terms before they are weighted: explained (as for `MAE`), those of
-        `contrast_figures`, dense_std (the spread of what the teacher says of places, as
-        feature_std is that of crops) and matched (the share of cells in both crops and the body).
+        `nt_xent` and of `contrast_figures`, dense_std (the spread of what the teacher says of
+        places, as feature_std is that of crops) and matched (the share of cells in both crops and
+        the body).
         """
         crops, clean = (batch[name].flatten(0, 1) for name in ("image", "clean"))
         inside = batch.get("body", batch["valid"]).flatten(0, 1)
@@ -110,6 +111,8 @@ class Hybrid(Method):
             terms = {"masked": masked, "dense": dense, "contrast": contrast}
             loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         figures = {"explained": explained, **of_places, **of_crops}
+        if not self.config.contrast_weight:  # nothing trains the projections: no alarm judges them
+            del figures["chance"], figures["uniformity"]
         return {"loss": loss, **{n: term.detach() for n, term in terms.items()}, **figures}
 
     def after_step(self, step: int, steps: int) -> None:
@@ -171,7 +174,7 @@ class Hybrid(Method):
         with torch.no_grad():
             keys = F.normalize(self.teacher_heads.whole(seen.mean(dim=(2, 3, 4))), dim=1)
         patient = patients_to_compare(batch).repeat_interleave(2)
-        contrast, accuracy = nt_xent(
+        contrast, figures = nt_xent(
             anchors,
             gather(keys),
             patient,
@@ -179,8 +182,7 @@ class Hybrid(Method):
             first_anchor=rank() * len(anchors),
             temperature=self.config.temperature,
         )
-        figures = {**contrast_figures(anchors.detach(), embedded.detach()), "accuracy": accuracy}
-        return contrast, figures
+        return contrast, {**figures, **contrast_figures(anchors.detach(), embedded.detach())}
 
 
 class _Heads(nn.Module):

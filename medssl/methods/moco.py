@@ -87,7 +87,7 @@ class MoCo(Method):
         embedded = self.encoder.embed(crops)
         with torch.autocast(crops.device.type, enabled=False):
             projected = F.normalize(self.projector(embedded.float()), dim=1)
-            loss, accuracy = nt_xent(
+            loss, figures = nt_xent(
                 projected,
                 torch.cat([keys, self.queue.keys]),
                 patient.repeat_interleave(self.num_views),
@@ -95,7 +95,7 @@ class MoCo(Method):
                 first_anchor=rank() * len(projected),
                 temperature=self.config.temperature,
             )
-        return {"loss": loss, "accuracy": accuracy, **contrast_figures(projected, embedded)}
+        return {"loss": loss, **figures, **contrast_figures(projected, embedded)}
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:

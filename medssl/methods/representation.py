@@ -1,9 +1,12 @@
-"""How embeddings lie on the sphere, in plain numbers."""
+"""How embeddings lie in space, in plain numbers."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, pdist
+from torch import Tensor, linalg, pdist
+
+_SMALLEST_SHARE = 1e-7
+_TINY = 1e-30
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:
@@ -30,3 +33,15 @@ def feature_deviation(embedded: Tensor) -> Tensor:
     unit = F.normalize(embedded, dim=1)
     spread: Tensor = unit.std(dim=0, correction=0).mean() * unit.shape[1] ** 0.5
     return spread
+
+
+def rank_me(embedded: Tensor) -> Tensor:
+    """Effective rank of (N, K): 1 where all lie on one line, min(N, K) where no axis stands out.
+
+    The exponential of the entropy of the singular values, scaled to sum to one: Garrido et al.
+    2023, RankMe, eq. 1. The embeddings are neither centred nor scaled.
+    """
+    values = linalg.svdvals(embedded)
+    shares = values / values.sum().clamp_min(_TINY) + _SMALLEST_SHARE
+    entropy: Tensor = -(shares * shares.log()).sum()
+    return entropy.exp()

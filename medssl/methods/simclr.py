@@ -53,8 +53,7 @@ class SimCLR(Method):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """See `Method.forward`.
 
-        Figures: those of `contrast_figures`, and accuracy, the share of crops that are more similar
-        to their twin than to every negative.
+        Figures: those of `nt_xent` and of `contrast_figures`.
 
         Raises:
             TrainingError: all crops of the global batch are of one patient, so nothing repels.
@@ -70,7 +69,7 @@ class SimCLR(Method):
         embedded = self.encoder.embed(crops)
         with torch.autocast(crops.device.type, enabled=False):
             projected = F.normalize(self.projector(embedded.float()), dim=1)
-            loss, accuracy = nt_xent(
+            loss, figures = nt_xent(
                 projected,
                 gather_with_gradient(projected),
                 patient,
@@ -78,4 +77,4 @@ class SimCLR(Method):
                 first_anchor=rank() * len(projected),
                 temperature=self.config.temperature,
             )
-        return {"loss": loss, "accuracy": accuracy, **contrast_figures(projected, embedded)}
+        return {"loss": loss, **figures, **contrast_figures(projected, embedded)}

@@ -24,6 +24,7 @@ from PIL import Image
 
 from medssl.report.augmented_views import ShownScan, View
 from medssl.report.drawn_words import deformation_line, pose_lines, step_line
+from medssl.volume import Modality
 
 DPI = 120
 
@@ -58,13 +59,17 @@ def window_of(scan: ShownScan) -> Window:
     CT: 500 HU wide about 50. PET: SUV 0 to 10. Others: from air to the 99.5th percentile of the
     patch.
     """
-    if scan.policy == "CT":
+    return window_by(scan.policy, scan.background, scan.plain.image[scan.valid])
+
+
+def window_by(policy: Modality, background: float, values: npt.NDArray[Any]) -> Window:
+    """The window of normalised `values` under an intensity policy, as `window_of`."""
+    if policy == "CT":
         return Window(-0.2, 0.3, False, "−200 … 300 HU", "1000 HU")
-    if scan.policy == "PT":
+    if policy == "PT":
         return Window(0.0, 10.0**0.5, True, "SUV 0 … 10, its square root", "the root of SUV 1")
-    low = scan.background
-    inside = scan.plain.image[scan.valid]
-    high = float(np.percentile(inside, 99.5)) if inside.size else low
+    low = background
+    high = float(np.percentile(values, 99.5)) if values.size else low
     high = high if high > low else low + 1.0
     told = f"normalised {low:.2f} … {high:.2f}".replace("-", "−")
     return Window(low, high, False, told, "a standard deviation of the foreground")

@@ -105,7 +105,7 @@ def fit(
     load_report = _load(config, task.network, run, progress)
     val = cases[cases["split"] == "val"]
 
-    def validate() -> dict[str, float]:
+    def validate(_: int) -> dict[str, float]:
         values = all_metrics(task.predict(val))
         return {f"val/{name}": value for name, value in values.items()}
 

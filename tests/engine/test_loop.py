@@ -157,15 +157,17 @@ def test_a_batch_that_does_not_divide_is_refused_first(tmp_path: Path) -> None:
 def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
     line = Line()
     values = iter([0.1, 0.9, 0.5, float("nan"), 0.2, 0.3])
-    seen = []
+    seen, steps = [], []
 
-    def validate() -> dict[str, float]:
+    def validate(step: int) -> dict[str, float]:
+        steps.append(step)
         seen.append(line.linear.weight.item())
         return {"val/score": next(values)}
 
     options = {"validate": validate, "validate_every": 50, "keep_best": "val/score"}
     outcome = fit(tmp_path / "r", line, **options)
     assert (outcome.best_step, outcome.best_value) == (100, 0.9)
+    assert steps == [50, 100, 150, 200, 250, 300]
     from safetensors.torch import load_file
 
     best = load_file(tmp_path / "r" / "checkpoints" / "best.safetensors")

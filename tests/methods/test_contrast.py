@@ -18,11 +18,14 @@ def test_nt_xent_is_the_naive_loop_over_pairs(naive_nt_xent, patients, tau, more
     anchors, keys = units(8, 6), units(8 + more, 6)
     patient = torch.tensor(patients).repeat_interleave(2)
     key_patient = torch.cat([patient, torch.tensor([0, 5, -1, 7, 2])[:more]])
-    loss, accuracy = nt_xent(anchors, keys, patient, key_patient, 0, tau)
+    loss, figures = nt_xent(anchors, keys, patient, key_patient, 0, tau)
     lists = [x.tolist() for x in (anchors, keys, patient, key_patient)]
     naive_loss, naive_accuracy = naive_nt_xent(*lists, tau)
     assert loss.item() == pytest.approx(naive_loss, rel=1e-9)
-    assert accuracy.item() == pytest.approx(naive_accuracy)
+    assert figures["accuracy"].item() == pytest.approx(naive_accuracy)
+    lists[:2] = [[[1.0]] * len(x) for x in (anchors, keys)]
+    guess, _ = naive_nt_xent(*lists, tau)
+    assert figures["chance"].item() == pytest.approx(guess)
 
 
 def test_parts_of_the_anchors_average_to_the_whole():
@@ -57,9 +60,9 @@ def test_without_negatives_there_is_nothing_to_learn():
 def test_equal_projections_find_no_twin():
     same = torch.ones(6, 4) / 2
     patient = torch.tensor([0, 0, 1, 1, 2, 2])
-    loss, accuracy = nt_xent(same, same, patient, patient, 0, 0.1)
-    assert accuracy == 0
-    assert loss.item() == pytest.approx(torch.tensor(5.0).log().item())
+    loss, figures = nt_xent(same, same, patient, patient, 0, 0.1)
+    assert figures["accuracy"] == 0
+    assert loss.item() == figures["chance"].item() == pytest.approx(torch.tensor(5.0).log().item())
 
 
 def test_a_volume_with_a_crop_of_air_is_nobody_s(make_batch):
