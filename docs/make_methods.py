@@ -101,6 +101,24 @@ def fit_table(results: Results, store: str) -> str:
     return table(["Dice, patients with masks", "rate", *(str(c) for c in counts)], rows)
 
 
+def same_rate_table(results: Results, store: str) -> str:
+    """As `fit_table`, with every arm at the highest of the rates."""
+    counts = results["settings"][store]["labelled"]
+    cells = results["cells"]
+
+    def dice(arm: str, count: int) -> list[float]:
+        names = [f"{store}-{arm}-{count}-{seed}" for seed in SEEDS]
+        return [cells.get(f"same-{n}", cells[f"fit-{n}"])["dice"] for n in names]
+
+    rows = []
+    for arm in ("scratch", *METHODS):
+        bars = [None if arm == "scratch" else dice("scratch", count) for count in counts]
+        shown_cells = [shown(dice(arm, c), bar) for c, bar in zip(counts, bars, strict=True)]
+        rows.append(["from scratch" if arm == "scratch" else f"`{arm}`", *shown_cells])
+    rate = max(results["settings"][store]["rates"])
+    return table([f"Dice, all at rate {rate:g}", *(str(c) for c in counts)], rows)
+
+
 def modality_table(results: Results, store: str) -> str:
     """Dice by modality, the mean over seeds, at each number of patients with masks."""
     counts = results["settings"][store]["labelled"]
@@ -168,6 +186,7 @@ def tables(results: Results) -> dict[str, str]:
             found[f"{store} {probe}"] = probe_table(results, store, probe)
     for store in SEGMENTED:
         found[store] = fit_table(results, store)
+    found["sarcoma at one rate"] = same_rate_table(results, "sarcoma")
     found["sarcoma by modality"] = modality_table(results, "sarcoma")
     return found
 
@@ -210,7 +229,7 @@ def draw(results: Results, path: Path) -> None:
         axis.set_xlabel("labelled patients")
         axis.set_title(store)
     axes[0].set_ylabel("AUC on test patients")
-    axes[-1].legend(fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
