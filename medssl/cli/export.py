@@ -13,6 +13,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+FINETUNED = Annotated[Path, typer.Argument(help="Folder of a finished fine-tuning run.")]
+
 
 @app.command("nnunet")
 def nnunet(
@@ -32,4 +34,15 @@ def nnunet(
     from medssl.export.nnunet import export_nnunet
 
     for line in export_nnunet(run, out, plans).lines():
+        print(line)
+
+
+@app.command("onnx")
+def onnx(
+    run: FINETUNED, out: Annotated[Path, typer.Option("--out", help="File to write.")]
+) -> None:
+    """Write a classifier or segmenter as ONNX, checked against torch in onnxruntime."""
+    from medssl.export.onnx_file import export_onnx
+
+    for line in export_onnx(run, out).lines():
         print(line)

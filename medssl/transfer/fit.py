@@ -137,12 +137,19 @@ def fit(
             "classes": json.dumps(classes),
             "step": str(outcome.best_step or outcome.steps),
             "store_key_id": store.key_id,
+            "units": json.dumps(_units(store, cases)),
         },
     )
     if on_chosen is not None:
         on_chosen(weights_sha256, outcome)
     predictions = _predict(task, cases, run, progress)
     return Fit(predictions, model, outcome, load_report)
+
+
+def _units(store: Store, cases: pd.DataFrame) -> list[str]:
+    """Units of the training part's scans, the most frequent first: how they were normalised."""
+    learned = cases.loc[cases["split"] == "train", "volume_uid"]
+    return [str(unit) for unit in store.columns("units")["units"].loc[learned].value_counts().index]
 
 
 def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progress) -> list[str]:
