@@ -46,3 +46,14 @@ def onnx(
 
     for line in export_onnx(run, out).lines():
         print(line)
+
+
+@app.command("bundle")
+def bundle(
+    run: FINETUNED, out: Annotated[Path, typer.Option("--out", help="Folder to write.")]
+) -> None:
+    """Write a classifier or segmenter as a MONAI bundle, which runs without medssl."""
+    from medssl.export.bundle import export_bundle
+
+    for line in export_bundle(run, out).lines():
+        print(line)
