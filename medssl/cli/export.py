@@ -57,3 +57,14 @@ def bundle(
 
     for line in export_bundle(run, out).lines():
         print(line)
+
+
+@app.command("card")
+def card(
+    run: FINETUNED,
+    out: Annotated[Path, typer.Option("--out", help="File to write: .html or .md.")],
+) -> None:
+    """Write a model card from the run's own records: results, limits, data, origin."""
+    from medssl.export.card import write_card
+
+    print(f"card: {write_card(run, out)}")

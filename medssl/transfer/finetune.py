@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from medssl.report.finetuning import write_finetuning_report
 from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
 from medssl.transfer.config import FinetuneConfig
+from medssl.transfer.digests import data_digests
 from medssl.transfer.fit import Fit, fit
 from medssl.transfer.initial import resolve_model, told_of_pretraining, weights_file
 from medssl.transfer.predictions import write_predictions
@@ -132,11 +132,8 @@ def _start_tracking(
         system_metrics=True,
     )
     run.remember("mlflow_run", tracker.run_id)
-    for part, rows in cases.groupby("split"):
-        pixels = store.manifest.loc[rows["volume_uid"], "pixel_sha256"]
-        listed = "\n".join(sorted(pixels.index + " " + pixels))
-        digest = hashlib.sha256(listed.encode()).hexdigest()
-        tracker.dataset(str(part), digest, len(rows), context=str(part))
+    for part, digest in data_digests(store, cases).items():
+        tracker.dataset(part, digest, int((cases["split"] == part).sum()), context=part)
     return tracker
 
 
@@ -171,6 +168,7 @@ def _write(
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
         "parts": describe_parts(cases),
+        "data_sha256": data_digests(store, cases),
         "notes": notes,
         "load_report": fitted.load_report,
         "lines": lines,

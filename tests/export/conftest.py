@@ -43,6 +43,7 @@ def write_run(
         "task": json.dumps({"name": task}),
         "classes": json.dumps(classes),
         "units": json.dumps(units),
+        "store_key_id": "0123456789ab",
     }
     save_weights(folder / "checkpoints" / "model.safetensors", net, about)
     config = {
