@@ -36,9 +36,9 @@ from medssl.export.nnunet_plans import (
     turned,
 )
 from medssl.models.config import PatchSize, ResEncConfig, model_from_json
+from medssl.models.pretrained import weights_file
 from medssl.models.weights import fitted_stem, read_metadata, read_weights
 from medssl.store.writer import write_atomically
-from medssl.transfer.initial import weights_file
 
 
 @dataclass(frozen=True)

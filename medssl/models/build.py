@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from medssl.errors import ConfigError
 from medssl.models.config import (
+    GenesisConfig,
     ModelConfig,
     PatchSize,
     ResEncConfig,
@@ -15,6 +16,7 @@ from medssl.models.config import (
     ViTConfig,
 )
 from medssl.models.encoder import Decoder, Encoder
+from medssl.models.genesis import GenesisDecoder, GenesisEncoder
 from medssl.models.resenc import ResEncDecoder, ResEncEncoder
 from medssl.models.resnet import ResNetEncoder
 from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
@@ -69,6 +71,8 @@ def build_encoder(config: ModelConfig, in_channels: int, patch_size: PatchSize) 
             return SwinEncoder(config, in_channels)
         case ResNetConfig():
             return ResNetEncoder(config, in_channels)
+        case GenesisConfig():
+            return GenesisEncoder(config, in_channels)
         case ViTConfig():
             return ViTEncoder(config, in_channels)
 
@@ -91,6 +95,8 @@ def build_decoder(config: ModelConfig, in_channels: int) -> Decoder:
                 "model.name: resnet classifies and has no decoder, which a segmenter and masked "
                 "reconstruction need; choose segresnet, resenc, swinunetr or vit"
             )
+        case GenesisConfig():
+            return GenesisDecoder(config)
         case ViTConfig():
             return UNETRDecoder(config, in_channels)
 

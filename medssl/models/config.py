@@ -165,6 +165,24 @@ class ResNetConfig(Config):
             )
 
 
+class GenesisConfig(Config):
+    """The plain U-Net of Models Genesis, with batch normalisation; here to load its weights."""
+
+    name: Literal["genesis"] = "genesis"
+    width: int = Field(
+        32, ge=1, description="channels of the first convolution; published weights have 32"
+    )
+
+    def check_patch(self, size: PatchSize) -> None:
+        """Three halvings, and more than one voxel after them, for the norm.
+
+        Raises:
+            ConfigError: `size` (D, H, W in voxels) does not suit; the message names sizes.
+        """
+        _check_multiples(size, (8, 8, 8), "genesis", "model.name")
+        _check_more_than_one(size, (8, 8, 8), "genesis", "model.name")
+
+
 class ViTConfig(Config):
     """A 3D vision transformer over cubic tokens, with fixed sine-cosine positions."""
 
@@ -215,7 +233,7 @@ class ViTConfig(Config):
 
 
 ModelConfig = Annotated[
-    SegResNetConfig | ResEncConfig | SwinUNETRConfig | ResNetConfig | ViTConfig,
+    SegResNetConfig | ResEncConfig | SwinUNETRConfig | ResNetConfig | GenesisConfig | ViTConfig,
     Field(discriminator="name"),
 ]
 

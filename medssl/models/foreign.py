@@ -71,10 +71,48 @@ FORMATS = (
         names.resenc_config,
         {},
     ),
+    Format(
+        "MONAI SwinUNETR",
+        "swinViT.patch_embed.proj.weight",
+        "",
+        "swinunetr",
+        names.swin,
+        names.swin_config,
+        {"norm_name": ("instance",), "normalize": (True,), "downsample": ("merging",)},
+    ),
+    Format(
+        "MONAI Swin transformer (self-supervised)",
+        "layers1.0.blocks.0.attn.relative_position_bias_table",
+        "",
+        "swinunetr",
+        names.swin,
+        names.swin_config,
+        {},
+    ),
+    Format(
+        "MedicalNet",
+        "layer1.0.conv1.weight",
+        "",
+        "resnet",
+        names.resnet,
+        names.resnet_config,
+        {},
+    ),
+    Format(
+        "Models Genesis",
+        "down_tr64.ops.0.conv1.weight",
+        "",
+        "genesis",
+        names.genesis,
+        names.genesis_config,
+        {},
+    ),
 )
 
 # Known well enough to say so, by a tensor's name; medssl has no such network.
 UNREAD = {
+    # Two versions of it order the tokens of one grid differently, and files do not say which:
+    # github.com/MIC-DKFZ/dynamic-network-architectures/pull/13
     "eva.pos_embed": "Primus (a vision transformer of nnssl)",
     "patch_embedding.position_embeddings": "MONAI's ViT, with learned positions",
     "vit.patch_embedding.position_embeddings": "MONAI's UNETR, with learned positions",

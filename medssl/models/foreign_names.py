@@ -12,7 +12,15 @@ from typing import Any
 from torch import Tensor
 
 from medssl.errors import CheckpointError
-from medssl.models.config import ModelConfig, PatchSize, ResEncConfig, SegResNetConfig
+from medssl.models.config import (
+    GenesisConfig,
+    ModelConfig,
+    PatchSize,
+    ResEncConfig,
+    ResNetConfig,
+    SegResNetConfig,
+    SwinUNETRConfig,
+)
 
 State = dict[str, Tensor]
 
@@ -118,6 +126,82 @@ def _architecture(rest: Mapping[str, Any]) -> dict[str, Any]:
     begun = rest.get("init_args") or {}
     configurations = (begun.get("plans") or {}).get("configurations") or {}
     return dict((configurations.get(begun.get("configuration")) or {}).get("architecture") or {})
+
+
+# The stages' own names, then the names that the published self-supervised weights have.
+_SWIN = (
+    (r"^(patch_embed|layers[1-4])\.", r"encoder.swinViT.\1."),
+    (r"^swinViT\.", "encoder.swinViT."),
+    (r"^(encoder[1-4]|encoder10|decoder[1-5])\.", r"decoder.\1."),
+    (r"^out\.conv\.conv\.", "head."),
+)
+_SWIN_MLP = ((r"\.mlp\.fc([12])\.", r".mlp.linear\1."),)
+_SWIN_HEADS = (3, 6, 12, 24)
+_SWIN_OFFSETS = 13**3  # differences of position within a window of 7^3 tokens
+
+
+def swin(state: State, rest: Mapping[str, Any]) -> State:
+    """MONAI's Swin UNETR, or the Swin transformer alone as self-supervised training leaves it."""
+    return _renamed(_renamed(state, _SWIN), _SWIN_MLP)
+
+
+def swin_config(state: State, rest: Mapping[str, Any]) -> ModelConfig | None:
+    """The width; all else has to be as published."""
+    ours = swin(state, rest)
+    tokens = ours["encoder.swinViT.patch_embed.proj.weight"]
+    _require_3d(tokens)
+    attention = "encoder.swinViT.layers{}.0.blocks.{}.attn.relative_position_bias_table"
+    tables = [ours.get(attention.format(stage, block)) for stage in range(1, 5) for block in (0, 1)]
+    expected = [(_SWIN_OFFSETS, heads) for heads in _SWIN_HEADS for _ in (0, 1)]
+    if (
+        [t if t is None else tuple(t.shape) for t in tables] != expected
+        or any(".blocks.2." in name for name in ours if ".layers" in name)
+        or any("layers1c." in name for name in ours)
+        or tuple(tokens.shape[2:]) != (2, 2, 2)
+    ):
+        raise CheckpointError(
+            "medssl's swinunetr has tokens of 2x2x2 voxels, two blocks a stage, windows of 7 and "
+            f"{_SWIN_HEADS} heads, as published (no V2), and this one differs"
+        )
+    return SwinUNETRConfig(feature_size=tokens.shape[0])
+
+
+def resnet(state: State, rest: Mapping[str, Any]) -> State:
+    """MedicalNet's names are medssl's."""
+    return _renamed(state, ((r"^(conv1|bn1|layer[1-4])\.", r"encoder.\1."),))
+
+
+def resnet_config(state: State, rest: Mapping[str, Any]) -> ModelConfig | None:
+    """The depth by its blocks; MedicalNet's first convolution steps by two."""
+    _require_3d(state["conv1.weight"])
+    counts = _counted(state, r"^layer(\d)\.\d+\.conv1\.weight$")[1:]
+    bottleneck = "layer1.0.conv3.weight" in state
+    for depth, blocks in ((10, [1, 1, 1, 1]), (18, [2, 2, 2, 2]), (34, [3, 4, 6, 3])):
+        if counts == blocks and not bottleneck:
+            return ResNetConfig(depth=depth, norm="batch", conv1_stride=2)
+    if counts == [3, 4, 6, 3]:
+        return ResNetConfig(depth=50, norm="batch", conv1_stride=2)
+    raise CheckpointError(
+        f"its layers have {counts} blocks; medssl's resnet has the depths 10, 18, 34 and 50"
+    )
+
+
+_GENESIS = (
+    (r"^down_", "encoder.down_"),
+    (r"^up_", "decoder.up_"),
+    (r"^out_tr\.final_conv\.", "head."),
+)
+
+
+def genesis(state: State, rest: Mapping[str, Any]) -> State:
+    """The names of Models Genesis are medssl's."""
+    return _renamed(state, _GENESIS)
+
+
+def genesis_config(state: State, rest: Mapping[str, Any]) -> ModelConfig | None:
+    """The width."""
+    _require_3d(state["down_tr64.ops.0.conv1.weight"])
+    return GenesisConfig(width=state["down_tr64.ops.0.conv1.weight"].shape[0])
 
 
 def transposition(rest: Mapping[str, Any]) -> tuple[int, int, int]:

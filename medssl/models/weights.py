@@ -36,6 +36,8 @@ class LoadReport:
         missing: in the network, not in the file, or there with another shape: left as they were.
         unexpected: in the file, not in the network: left out.
         adapted: those of `matched` that were fitted to another number of input channels.
+        fresh: parts of the network that nothing was sought for: a decoder where the file has none
+            or none is wanted, and heads.
         share: of the encoder's numbers, the share that matched: the smaller one of the
             network's and the file's.
     """
@@ -45,6 +47,7 @@ class LoadReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     adapted: tuple[str, ...]
+    fresh: tuple[str, ...]
     share: float
 
     def lines(self) -> list[str]:
@@ -61,6 +64,7 @@ class LoadReport:
                 f"{module}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
             )
         lines += [f"{name}: fitted to the number of input channels" for name in self.adapted]
+        lines += [f"{part}: not from the file, starts fresh" for part in self.fresh]
         return [*lines, f"{self.share:.0%} of the encoder's weights matched"]
 
 
@@ -173,6 +177,7 @@ def load_encoder(
     wanted = ["encoder."]
     if decoder and any(name.startswith("decoder.") for name in theirs):
         wanted += ["decoder."] if any(name.startswith("decoder.") for name in own) else []
+    parts = {name.partition(".")[0] + "." for name in own}
     own = {name: t for name, t in own.items() if name.startswith(tuple(wanted))}
     offered = {name: t for name, t in theirs.items() if name.startswith(tuple(wanted))}
 
@@ -185,6 +190,7 @@ def load_encoder(
         missing=tuple(name for name in own if name not in matched),
         unexpected=tuple(name for name in theirs if name not in own),
         adapted=(stem,) if adapted else (),
+        fresh=tuple(part.rstrip(".") for part in sorted(parts - set(wanted))),
         share=min(_encoder_share(matched, own), _encoder_share(matched, offered)),
     )
     if report.share < min_matched:

@@ -33,7 +33,9 @@ def resolve_model(config: FitConfig) -> ModelConfig:
 def _model_of(init: Path, config: FitConfig) -> ModelConfig:
     path = weights_file(init)
     wanted = config.model
-    may_differ = wanted is not None and config.min_matched < MIN_MATCHED
+    # Another project's weights do not show every setting; how much of them matches is told later.
+    foreign = "format" in read_metadata(path)
+    may_differ = wanted is not None and (foreign or config.min_matched < MIN_MATCHED)
     model = None if may_differ else described_model(path)
     if model is None:
         if wanted is None:

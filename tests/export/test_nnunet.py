@@ -298,6 +298,7 @@ class Short(nnUNetTrainer):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @needs_nnunet
 def test_nnunets_commands_fine_tune_what_was_exported(tmp_path: Path) -> None:
     raw = tmp_path / "raw" / "Dataset042_Balls"

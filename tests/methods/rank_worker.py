@@ -2,14 +2,16 @@
 
 python rank_worker.py FOLDER WORLD...
 
-Reads FOLDER/batch and writes what the steps left to FOLDER/METHOD WORLD RANK. The ranks are forked
-from one process, because what they import takes longer than what they compute.
+Reads FOLDER/batch and the teacher there, and writes what the steps left to
+FOLDER/METHOD WORLD RANK. The ranks are forked from one process, because what they import takes
+longer than what they compute.
 """
 
 from __future__ import annotations
 
 import multiprocessing.connection
 import sys
+import typing
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,29 +19,42 @@ import torch
 import torch._dynamo  # DDP imports it
 from safetensors.torch import load_file, save_file
 
-from medssl.methods import config
 from medssl.methods.base import Method
 from medssl.methods.catalogue import METHODS
-from medssl.models.config import ViTConfig
+from medssl.methods.config import MethodConfig
+from medssl.models.build import build_encoder
+from medssl.models.config import SegResNetConfig, ViTConfig
+from medssl.models.weights import save_weights
 
 STEPS = 3
-SMALL = {"hidden_dim": 16, "output_dim": 8}
-CONFIGS = {
-    "hybrid": config.HybridConfig(**SMALL),
-    "mae": config.MAEConfig(),
+VIT = ViTConfig(token_size=4, dim=24, depth=2, heads=2, decoder_filters=4)
+UNION = typing.get_args(typing.get_args(MethodConfig)[0])
+CONFIGS = {config.model_fields["name"].default: config for config in UNION}
+SETTINGS = {
     # Two steps fill the queue and a third writes over some of it.
-    "moco": config.MoCoConfig(queue_size=40, momentum=0.9, **SMALL),
-    "rotation": config.RotationConfig(),
-    "simclr": config.SimCLRConfig(**SMALL),
-    "simmim": config.SimMIMConfig(),
+    "moco": {"queue_size": 40, "momentum": 0.9},
+    "distill": {"teacher": "teacher.safetensors"},
 }
 
 
-def build(name: str) -> Method:
+def build(name: str, folder: Path) -> Method:
     """The same weights in every process."""
     torch.manual_seed(11)
-    model = ViTConfig(token_size=4, dim=24, depth=2, heads=2, decoder_filters=4)
-    return METHODS[name](CONFIGS[name], model, 1, (16, 16, 16), 3)
+    settings = {"hidden_dim": 16, "output_dim": 8}
+    settings = {k: v for k, v in settings.items() if k in CONFIGS[name].model_fields}
+    settings |= SETTINGS.get(name, {})
+    if "teacher" in settings:
+        settings["teacher"] = folder / settings["teacher"]
+    return METHODS[name](CONFIGS[name](**settings), VIT, 1, (16, 16, 16), 3)
+
+
+def write_teacher(folder: Path) -> None:
+    """An encoder for the methods that learn from one."""
+    torch.manual_seed(12)
+    model = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
+    teacher = build_encoder(model, 1, (16, 16, 16))
+    state = {f"encoder.{key}": value for key, value in teacher.state_dict().items()}
+    save_weights(folder / "teacher.safetensors", state, {"model": model.model_dump_json()})
 
 
 def views_of(batch: dict[str, torch.Tensor], method: Method) -> dict[str, torch.Tensor]:
@@ -77,8 +92,8 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         world_size=world,
     )
     part = {n: v.chunk(world)[rank] for n, v in load_file(folder / "batch").items()}
-    for name in CONFIGS:
-        method = build(name)
+    for name in METHODS:
+        method = build(name, folder)
         # As the engine has it: what a method keeps besides its weights is equal without help.
         parallel = torch.nn.parallel.DistributedDataParallel(method, broadcast_buffers=False)
         save_file(train(method, parallel, part), folder / f"{name} {world} {rank}")
@@ -88,8 +103,8 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
 def main() -> None:
     folder, worlds = Path(sys.argv[1]), [int(world) for world in sys.argv[2:]]
     torch.set_num_threads(1)
-    for name in CONFIGS:
-        build(name)  # imports what it needs
+    for name in METHODS:
+        build(name, folder)  # imports what it needs
     fork = multiprocessing.get_context("fork")
     for world in worlds:
         ranks = [fork.Process(target=run_rank, args=(folder, world, i)) for i in range(world)]

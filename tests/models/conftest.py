@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from medssl.models.config import (
+    GenesisConfig,
     ModelConfig,
     PatchSize,
     ResEncConfig,
@@ -27,6 +28,7 @@ SWIN = SwinUNETRConfig(feature_size=12)
 RESNET = ResNetConfig(depth=10, conv1_stride=1)
 BATCH_NORM = ResNetConfig(depth=18, conv1_stride=1, norm="batch")
 BOTTLENECK = ResNetConfig(depth=50)
+GENESIS = GenesisConfig(width=2)
 VIT = {
     token: ViTConfig(token_size=token, dim=24, depth=4, heads=2, decoder_filters=4)
     for token in (4, 8, 16)
@@ -38,6 +40,7 @@ WITH_DECODER: list[tuple[ModelConfig, PatchSize]] = [
     (RESENC, (8, 8, 8)),
     (RESENC, (12, 4, 8)),
     (SWIN, (32, 32, 64)),
+    (GENESIS, (8, 16, 24)),
     (VIT[4], (8, 12, 4)),
     (VIT[8], (16, 8, 24)),
     (VIT[16], (16, 32, 16)),
@@ -53,6 +56,7 @@ ONE_OF_EACH: list[tuple[ModelConfig, PatchSize]] = [
     (CNN, (16, 16, 16)),
     (RESENC, (8, 8, 8)),
     (SWIN, (32, 32, 64)),
+    (GENESIS, (8, 16, 24)),
     (VIT[8], (16, 8, 24)),
     (RESNET, (17, 17, 17)),
     (BATCH_NORM, (17, 18, 19)),

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from monai.networks.nets import SegResNet
+from monai.networks.nets import SegResNet, SwinUNETR, resnet18, resnet50
+from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import nn
+from torch.nn import functional as F
 
 from medssl.errors import CheckpointError
 from medssl.models.build import build_encoder, build_segmenter
@@ -321,3 +323,211 @@ def test_anisotropic_kernels_and_plain_unets_are_refused(tmp_path: Path) -> None
     torch.save({"network_weights": plain.state_dict()}, tmp_path / "plain.pth")
     with pytest.raises(CheckpointError, match="PlainConvUNet"):
         read_weights(tmp_path / "plain.pth")
+
+
+SWIN_PATCH = (32, 32, 64)
+
+
+@pytest.mark.parametrize("wrapped", ["bundle", "btcv"])
+def test_swinunetr_of_monai_answers_alike(tmp_path: Path, wrapped: str) -> None:
+    theirs = shaken(SwinUNETR(in_channels=2, out_channels=3, feature_size=12))
+    if wrapped == "bundle":
+        definition = {"_target_": "SwinUNETR", "feature_size": 12, "use_checkpoint": True}
+        path = bundle(tmp_path / "bundle", theirs, definition)
+    else:
+        path = tmp_path / "swin_unetr.base_5000ep_f48_lr2e-4_pretrained.pt"
+        torch.save({"state_dict": theirs.state_dict(), "epoch": 4999, "best_acc": 0.8}, path)
+    ours = our_segmenter(path, classes=3, channels=2, patch=SWIN_PATCH)
+    x = torch.randn(1, 2, *SWIN_PATCH)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+    assert read_metadata(path)["format"] == "MONAI SwinUNETR"
+
+
+def published_swin(transformer: nn.Module) -> dict[str, torch.Tensor]:
+    """The names of model_swinvit.pt: DataParallel's prefix, timm's names of the hidden layers."""
+    renamed = {
+        name.replace("mlp.linear", "mlp.fc"): tensor
+        for name, tensor in transformer.state_dict().items()
+    }
+    heads = {"rotation_head.weight": torch.zeros(4, 8), "conv.weight": torch.zeros(8, 8, 1, 1, 1)}
+    return {f"module.{name}": tensor for name, tensor in {**renamed, **heads}.items()}
+
+
+def small_swin(**changes: Any) -> nn.Module:
+    settings: dict[str, Any] = {
+        "in_chans": 1,
+        "embed_dim": 12,
+        "window_size": (7, 7, 7),
+        "patch_size": (2, 2, 2),
+        "depths": (2, 2, 2, 2),
+        "num_heads": (3, 6, 12, 24),
+    }
+    return shaken(SwinTransformer(**{**settings, **changes}))
+
+
+def test_a_self_supervised_swin_transformer_is_read_under_its_old_names(tmp_path: Path) -> None:
+    theirs = small_swin()
+    path = tmp_path / "model_swinvit.pt"
+    torch.save({"epoch": 9, "state_dict": published_swin(theirs), "optimizer": {}}, path)
+    config = model_from_json(read_metadata(path)["model"])
+    ours = build_segmenter(config, 1, 2, SWIN_PATCH).eval()
+    fresh = {name: t.clone() for name, t in ours.decoder.state_dict().items()}
+    report = load_encoder(path, ours)
+    assert report.share == 1
+    assert not [name for name in report.missing if name.startswith("encoder.")]
+    assert {"rotation_head.weight", "conv.weight"} <= set(report.unexpected)
+    assert report.fresh == ("decoder", "head")
+    assert "decoder: not from the file, starts fresh" in report.lines()
+    assert all(torch.equal(t, fresh[name]) for name, t in ours.decoder.state_dict().items())
+    x = torch.randn(1, 1, *SWIN_PATCH)
+    for mine, other in zip(ours.encoder.features(x), theirs(x), strict=True):
+        assert torch.allclose(mine, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use_v2": True},
+        {"depths": (2, 2, 4, 2)},
+        {"num_heads": (2, 6, 12, 24)},
+        {"window_size": (5, 5, 5)},
+    ],
+)
+def test_another_swin_transformer_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "swin.pt"
+    torch.save(small_swin(**change).state_dict(), path)
+    with pytest.raises(CheckpointError, match="this one differs"):
+        read_weights(path)
+
+
+def shaken_norms(net: nn.Module) -> nn.Module:
+    """Norms away from where they start; shaking kernels too, fifty layers would overflow."""
+    torch.manual_seed(7)
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm3d):
+            for value, centre in ((part.weight, 1), (part.running_var, 1), (part.bias, 0)):
+                nn.init.uniform_(value, centre - 0.3, centre + 0.3)
+            nn.init.uniform_(part.running_mean, -0.3, 0.3)
+    return net.eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (resnet18, {"shortcut_type": "A", "bias_downsample": True}),
+        (resnet50, {"shortcut_type": "B", "bias_downsample": False}),
+    ],
+)
+def test_medicalnet_answers_alike(tmp_path: Path, make: Any, settings: dict[str, Any]) -> None:
+    made = make(n_input_channels=1, conv1_t_stride=2, feed_forward=False, **settings)
+    theirs = shaken_norms(made)
+    state = {f"module.{name}": tensor for name, tensor in theirs.state_dict().items()}
+    path = tmp_path / "resnet_23dataset.pth"
+    # Its files are older than torch's zip format.
+    saved = {"epoch": 1, "state_dict": {**state, "module.conv_seg.0.weight": torch.zeros(3)}}
+    torch.save(saved, path, _use_new_zipfile_serialization=False)
+    config = model_from_json(read_metadata(path)["model"])
+    ours = build_encoder(config, 1, (33, 34, 40)).eval()
+    report = load_encoder(path, ours)
+    assert report.share == 1
+    assert report.missing == ()
+    assert report.unexpected == ("conv_seg.0.weight",)
+    x = torch.randn(1, 1, 33, 34, 40)
+    expected = theirs.layer1(theirs.maxpool(theirs.act(theirs.bn1(theirs.conv1(x)))))
+    expected = theirs.layer4(theirs.layer3(theirs.layer2(expected)))
+    scale = expected.abs().max()
+    assert 0 < scale < torch.inf
+    assert torch.allclose(ours.features(x)[-1] / scale, expected / scale, atol=1e-5)
+
+
+def test_a_resnet_of_another_depth_is_refused(tmp_path: Path) -> None:
+    state = resnet18(n_input_channels=1, feed_forward=False).state_dict()
+    kept = {name: t for name, t in state.items() if not name.startswith("layer3.1.")}
+    torch.save(kept, tmp_path / "resnet.pth")
+    with pytest.raises(CheckpointError, match=r"layers have \[2, 2, 1, 2\] blocks"):
+        read_weights(tmp_path / "resnet.pth")
+
+
+def genesis_weights(width: int) -> dict[str, torch.Tensor]:
+    """Random weights under the names, and of the shapes, of Models Genesis' network."""
+    torch.manual_seed(5)
+    state: dict[str, torch.Tensor] = {}
+
+    def convolution(name: str, channels: int, out: int) -> None:
+        state[f"{name}.conv1.weight"] = torch.randn(out, channels, 3, 3, 3) / (27 * channels) ** 0.5
+        state[f"{name}.conv1.bias"] = torch.randn(out) / 10
+        for part in ("weight", "bias", "running_mean"):
+            state[f"{name}.bn1.{part}"] = torch.randn(out) / 5 + (part == "weight")
+        state[f"{name}.bn1.running_var"] = torch.rand(out) + 0.5
+        state[f"{name}.bn1.num_batches_tracked"] = torch.tensor(3)
+
+    channels = 1
+    for level, size in enumerate((64, 128, 256, 512)):
+        middle = width * 2**level
+        convolution(f"down_tr{size}.ops.0", channels, middle)
+        convolution(f"down_tr{size}.ops.1", middle, 2 * middle)
+        channels = 2 * middle
+    for size in (256, 128, 64):
+        up = torch.randn(channels, channels, 2, 2, 2) / channels**0.5
+        state |= {f"up_tr{size}.up_conv.weight": up, f"up_tr{size}.up_conv.bias": up[:, 0, 0, 0, 0]}
+        convolution(f"up_tr{size}.ops.0", channels + channels // 2, channels // 2)
+        convolution(f"up_tr{size}.ops.1", channels // 2, channels // 2)
+        channels //= 2
+    state["out_tr.final_conv.weight"] = torch.randn(1, channels, 1, 1, 1)
+    state["out_tr.final_conv.bias"] = torch.randn(1)
+    return state
+
+
+def genesis_logits(state: dict[str, torch.Tensor], x: torch.Tensor, training: bool) -> torch.Tensor:
+    """The network of Zhou et al. 2021, written out; logits before its sigmoid."""
+
+    def convolved(x: torch.Tensor, name: str) -> torch.Tensor:
+        for part in (f"{name}.ops.0", f"{name}.ops.1"):
+            x = F.conv3d(x, state[f"{part}.conv1.weight"], state[f"{part}.conv1.bias"], padding=1)
+            mean, var = state[f"{part}.bn1.running_mean"], state[f"{part}.bn1.running_var"]
+            if training:
+                mean = x.mean(dim=(0, 2, 3, 4))
+                var = x.var(dim=(0, 2, 3, 4), unbiased=False)
+            column = (None, slice(None), None, None, None)
+            x = (x - mean[column]) / (var[column] + 1e-5).sqrt()
+            x = x * state[f"{part}.bn1.weight"][column] + state[f"{part}.bn1.bias"][column]
+            x = x.clamp(min=0)
+        return x
+
+    skips = []
+    for size in (64, 128, 256):
+        skips.append(convolved(x, f"down_tr{size}"))
+        x = F.max_pool3d(skips[-1], 2)
+    x = convolved(x, "down_tr512")
+    for size in (256, 128, 64):
+        name = f"up_tr{size}"
+        weight, bias = state[f"{name}.up_conv.weight"], state[f"{name}.up_conv.bias"]
+        x = torch.cat([F.conv_transpose3d(x, weight, bias, stride=2), skips.pop()], dim=1)
+        x = convolved(x, name)
+    return F.conv3d(x, state["out_tr.final_conv.weight"], state["out_tr.final_conv.bias"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_models_genesis_answers_alike(tmp_path: Path, training: bool) -> None:
+    state = genesis_weights(width=3)
+    wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
+    path = tmp_path / "Genesis_Chest_CT.pt"
+    torch.save({"epoch": 5, "state_dict": wrapped, "optimizer_state_dict": {}}, path)
+    ours = our_segmenter(path, classes=1).train(training)
+    x = torch.randn(2, 1, 8, 16, 24)
+    expected = genesis_logits(state, x, training)
+    with torch.no_grad():
+        assert torch.allclose(ours(x), expected, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_every_format_names_a_network_of_medssl() -> None:
+    from typing import get_args
+
+    from medssl.models.config import ModelConfig
+
+    (union, _) = get_args(ModelConfig)
+    known = {config.model_fields["name"].default for config in get_args(union)}
+    assert {format_.network for format_ in FORMATS} <= known
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "load-weights.md"
+    for format_ in FORMATS:
+        assert f"| {format_.name} |" in page.read_text()

@@ -64,3 +64,17 @@ def test_another_grid_needs_no_other_weights(encoder):
 def test_a_patch_of_broken_tokens_is_refused_by_name(encoder):
     with pytest.raises(ConfigError, match="in place of 10: 8 or 12"):
         encoder.embed(torch.randn(1, 2, 8, 10, 8))
+
+
+def test_attention_matrices_are_never_made():
+    encoder = ViTEncoder(TINY, in_channels=1).train()
+    tokens = 8**3
+    saved = []
+
+    def pack(t):
+        saved.append(t.numel())
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        encoder.embed(torch.randn(1, 1, 32, 32, 32))
+    assert max(saved) < TINY.heads * tokens**2
