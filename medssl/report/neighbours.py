@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _QUERIES = 6
 _NEAREST = 5
 _SIDE, _CAPTION = 1.62, 0.5  # inches
+_ROUNDED = 0.02  # more than what float16 rounds air by
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _draw(axes: Axes, probe: Probe, volume: int, line: str) -> None:
     image = probe.views[volume, 0, 0].float().numpy()
     background = float(probe.background[volume])
     policy = MODALITIES[int(probe.policy[volume])]
-    window = window_by(policy, background, image[image > background])
+    window = window_by(policy, background, image[image > background + _ROUNDED])
     spacing = probe.spacing_mm[volume]
     axes.set_axis_on()
     show_plane(
