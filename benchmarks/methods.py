@@ -470,8 +470,12 @@ def _fine_tune(bench: Bench, name: str, method: str, count: int, seed: int) -> N
         trial = (name, method, setting.labelled[0], 0, rate, "validation")
         bench.once(cell, lambda a=trial: do_fit(bench, *a))  # type: ignore[misc]
     if all(bench.done(cell) for cell in cells):
-        work = (name, method, count, seed, chosen_rate(bench, name, method), "test")
+        rate, highest = chosen_rate(bench, name, method), max(setting.rates)
+        work = (name, method, count, seed, rate, "test")
         bench.once(f"fit-{name}-{method}-{count}-{seed}", lambda: do_fit(bench, *work))
+        if rate != highest:  # so that all can be compared at one rate too
+            same = (name, method, count, seed, highest, "test")
+            bench.once(f"same-{name}-{method}-{count}-{seed}", lambda: do_fit(bench, *same))
 
 
 def collect(bench: Bench, file: Path) -> None:

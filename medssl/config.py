@@ -27,6 +27,9 @@ class Config(BaseModel):
 
 C = TypeVar("C", bound=Config)
 
+_TAG = "name"
+"""The key by which a configuration says which of several kinds it is."""
+
 
 def load_config(cls: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
     """Read `path`, apply `a.b=value` overrides (values are YAML), and validate.
@@ -96,13 +99,16 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(cls: type[BaseModel], problem: dict[str, Any]) -> str:
-    location = [str(part) for part in problem["loc"]]
+    location, models = _located(cls, [str(part) for part in problem["loc"]])
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        valid = _valid_keys(cls, location[:-1])
+        valid = sorted({field for model in models for field in model.model_fields})
         close = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else f"valid keys: {', '.join(sorted(valid))}"
+        hint = f"did you mean {close[0]}?" if close else f"valid keys: {', '.join(valid)}"
         return f"unknown key {key}; {hint}"
+    if problem["type"] == "union_tag_invalid":
+        named, tags = problem["ctx"]["discriminator"].strip("'"), problem["ctx"]["expected_tags"]
+        return f"{key}.{named}: one of {tags} is expected (given: {problem['ctx']['tag']!r})"
     if problem["type"] == "missing":
         return f"key {key} is required"
     if not key:
@@ -112,17 +118,27 @@ def _explain(cls: type[BaseModel], problem: dict[str, Any]) -> str:
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _valid_keys(cls: type[BaseModel], location: list[str]) -> list[str]:
-    """The field names of the model at `location`, looking through optional and union types."""
-    models = [cls]
-    for name in location:
-        inner: list[type[BaseModel]] = []
-        for model in models:
-            if name in model.model_fields:
-                inner += _models_in(model.model_fields[name].annotation)
-        # A discriminated union adds its tag to the location; the tag names no field.
-        models = inner or models
-    return [field for model in models for field in model.model_fields]
+def _located(cls: type[BaseModel], parts: list[str]) -> tuple[list[str], list[type[BaseModel]]]:
+    """pydantic's location as the keys of the file, and the models that may hold the last of them.
+
+    A discriminated union adds its tag to the location: it says which model, and is no key.
+    """
+    keys: list[str] = []
+    models, inner = [cls], [cls]
+    for part in parts:
+        tagged = [model for model in inner if _TAG in model.model_fields and _tag_of(model) == part]
+        if tagged and part not in {field for model in inner for field in model.model_fields}:
+            models = inner = tagged
+            continue
+        keys.append(part)
+        models = inner
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        inner = [m for field in fields for m in _models_in(field.annotation)] or models
+    return keys, models
+
+
+def _tag_of(model: type[BaseModel]) -> object:
+    return model.model_fields[_TAG].default
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

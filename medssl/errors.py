@@ -47,6 +47,10 @@ class TrainingError(MedsslError):
     """Training that cannot go on: no data, a loss that is not finite, a full disk."""
 
 
+class OutOfMemory(TrainingError):
+    """The memory does not suffice for network and batch."""
+
+
 class Interrupted(MedsslError):
     """Work that stopped before its end; the same command takes it up where it was.
 

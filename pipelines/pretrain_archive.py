@@ -42,5 +42,5 @@ def main(archive: Path, workspace: Path, key_file: Path, config: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (4, 5):
         sys.exit(__doc__)
-    chosen = sys.argv[4] if len(sys.argv) == 5 else bundled("configs/pretrain/mae.yaml")
+    chosen = sys.argv[4] if len(sys.argv) == 5 else bundled("configs/pretrain/hybrid.yaml")
     main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), Path(chosen))

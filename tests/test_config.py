@@ -25,7 +25,9 @@ class Large(Config):
 class Whole(Config):
     lr: float = 0.1
     part: Annotated[Small | Large, Field(discriminator="name")] = Small()
+    parts: list[Annotated[Small | Large, Field(discriminator="name")]] = Field([])
     maybe: Small | None = None
+    small: Small = Small()
 
 
 def write(folder: Path, text: str) -> Path:
@@ -45,10 +47,13 @@ def test_override_reaches_nested_key(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("lrr: 1", "unknown key lrr; did you mean lr?"),
-        ("part: {name: small, widht: 2}", "did you mean width?"),
-        ("part: {name: tiny}", "part"),
+        ("part: {name: small, widht: 2}", "unknown key part.widht; did you mean width?"),
+        ("part: {name: small, depth: 2}", "unknown key part.depth; did you mean width?"),
+        ("part: {name: tiny}", "part.name: one of 'small', 'large' is expected (given: 'tiny')"),
+        ("parts: [{name: small, depth: 2}]", "unknown key parts.0.depth; did you mean width?"),
+        ("small: {width: 0}", "c.yaml: small.width: Input should be greater than"),
         ("maybe: {zzz: 2}", "valid keys: name, width"),
-        ("part: {name: small, width: 0}", "part.small.width: Input should be greater than"),
+        ("part: {name: small, width: 0}", "part.width: Input should be greater than"),
         ("[1, 2]", "a mapping"),
         ("lr: [", "not valid YAML"),
     ],

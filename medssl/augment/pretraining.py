@@ -64,7 +64,9 @@ class PretrainSource(SampleSource):
         if num_views not in (1, 2):
             raise ConfigError(f"views of a volume: 1 or 2, not {num_views}")
         if not 0 < overlap[0] <= overlap[1] <= 1:
-            raise ConfigError(f"overlap {overlap}: a range of shares from above 0 to 1 is expected")
+            raise ConfigError(
+                f"method.overlap {overlap}: a range of shares from above 0 to 1 is expected"
+            )
         self.config = config
         self.num_views = num_views
         self.overlap = overlap

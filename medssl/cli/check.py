@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,4 +38,5 @@ def check(config: CONFIG, out: OUT = Path(), set_: SET = []) -> None:  # noqa: B
             print(f"problem:  {line}")
         count = len(found.problems)
         raise ConfigError(f"{config}: {count} problem{'s' if count > 1 else ''}, see above")
-    print(f"fine: medssl pretrain {config} --out RUN")
+    overrides = "".join(f" --set {shlex.quote(override)}" for override in set_)
+    print(f"fine: medssl pretrain {config} --out RUN{overrides}")

@@ -45,6 +45,7 @@ app.command("finetune")(finetune)
 app.add_typer(label_efficiency, name="label-efficiency")
 app.command("audit")(audit)
 app.add_typer(export, name="export")
+_STOPPED = "stopped; run the same command again to resume"
 
 
 def main() -> None:
@@ -54,7 +55,11 @@ def main() -> None:
     except MedsslError as error:
         _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _end("stopped; run the same command again to resume", 130)
+        _end(_STOPPED, 130)
+    except SystemExit as end:  # what typer makes of the keyboard's interrupt, without a word
+        if end.code == 130:
+            _end(_STOPPED, 130)
+        raise
     except OSError as error:
         if error.errno in NO_ROOM:
             _end(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,14 +14,20 @@ from medssl.engine.health_config import HealthConfig
 from medssl.methods.config import HybridConfig, MethodConfig
 from medssl.models.config import ModelConfig
 
+AveragingRate = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimConfig(Config):
     """AdamW with linear warm-up and cosine decay."""
 
     lr: float = Field(3e-4, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.05, ge=0, description="Decay of weight matrices and kernels.")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's two averaging rates.")
-    warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up from zero.")
+    betas: tuple[AveragingRate, AveragingRate] = Field(
+        (0.9, 0.98), description="AdamW's two averaging rates."
+    )
+    warmup_steps: int = Field(
+        50, ge=0, description="Steps of linear warm-up from zero; at most half of all."
+    )
     final_lr_factor: float = Field(
         0.01, ge=0, le=1, description="Learning rate at the last step, as a share of the peak."
     )

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medssl.errors import CollapseError, Interrupted
+from medssl.errors import CollapseError, ConfigError, Interrupted
 
 PATIENCE = timedelta(minutes=20)
 """How long a process waits for the others. The leading one writes, validates and reports while the
@@ -109,6 +109,7 @@ def joined_world() -> Iterator[World]:
     """Join the processes of torchrun (nccl on GPUs, gloo on CPUs), or stand alone without it.
 
     Raises:
+        ConfigError: there are more processes than GPUs.
         Interrupted: another process has ended or is out of reach.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -117,6 +118,11 @@ def joined_world() -> Iterator[World]:
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
+        if local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f"process {local_rank + 1} of this machine has no GPU, there are "
+                f"{torch.cuda.device_count()}; lower torchrun's --nproc-per-node"
+            )
         torch.cuda.set_device(device)
     # The caller may have set the group up already (a test, or a larger program).
     ours = size > 1 and not dist.is_initialized()

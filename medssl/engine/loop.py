@@ -24,6 +24,7 @@ from medssl.engine.checkpoint import latest_checkpoint, load_checkpoint, save_ch
 from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.engine.distributed import World
 from medssl.engine.guard import Guard, most_suspect, suspects
+from medssl.engine.memory import shortage_told
 from medssl.engine.parameter_groups import ParameterGroup, decayed_and_not
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.schedule import warmup_cosine
@@ -79,6 +80,7 @@ def train(
         ConfigError: a batch cannot be cut into as many equal parts as asked for.
         TrainingError: the loss or the gradient is not finite, for the second time.
         CheckpointError: the checkpoint does not fit the network.
+        OutOfMemory: network and batch are too large for the device.
         Interrupted: SIGTERM or SIGUSR1 came to one of the processes; a checkpoint is written.
     """
     loop = _Loop(module, source, optim, runtime, steps, seed, run, world, tracker, groups)
@@ -90,7 +92,7 @@ def train(
     loop.resume()
     progress.start(what, steps, done=loop.step)
     try:
-        with StopRequest() as stop:
+        with shortage_told(), StopRequest() as stop:
             loop.go(progress, stop, validate, validate_every, keep_best)
     finally:
         progress.finish()

@@ -67,14 +67,17 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress = SILENT) -> 
         check_parts(config.batch_size, world.size, config.optim.accumulate)
         if config.sample_on == "device" and world.device.type != "cuda":
             raise ConfigError("sample_on: device needs a GPU, and there is none; set it to cpu")
+        # Before there is a folder, which the configuration that is put right could not use.
+        work = None if _is_done(out) else method_and_source(config, store, rows)
         run = _open_run(out, config, world, store.key_id)
         try:
-            if world.agreed(run.is_done):
+            if world.agreed(run.is_done) or work is None:
                 return _result(run, was_done=True, leads=world.leads)
             stopped = world.agreed(run.recall(_COLLAPSE))
             if stopped is not None:
                 raise CollapseError(stopped)
-            return _pretrain(config, store, rows, run, world, progress if world.leads else SILENT)
+            progress = progress if world.leads else SILENT
+            return _pretrain(config, store, rows, work, run, world, progress)
         except CollapseError:
             # Once one process has ended, torchrun ends the others: the leading one writes first.
             world.agreed(None)
@@ -95,15 +98,20 @@ def _open_run(out: Path, config: PretrainConfig, world: World, key_id: str) -> R
     return RunFolder(out, "pretrain", None)
 
 
+def _is_done(out: Path) -> bool:
+    return RunFolder(out, "pretrain", None).is_done
+
+
 def _pretrain(
     config: PretrainConfig,
     store: Store,
     rows: pd.DataFrame,
+    work: tuple[Method, PretrainSource],
     run: RunFolder,
     world: World,
     progress: Progress,
 ) -> PretrainResult:
-    method, source = method_and_source(config, store, rows)
+    method, source = work
     tracker = watch = None
     if world.leads:
         digest = write_population(run.path, store, rows)

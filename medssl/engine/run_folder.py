@@ -16,7 +16,7 @@ from typing import IO, Any
 import yaml
 
 from medssl.config import Config, differing_keys, dump_config
-from medssl.errors import ConfigError
+from medssl.errors import NO_ROOM, ConfigError
 from medssl.store.writer import write_atomically
 
 
@@ -34,8 +34,10 @@ class RunFolder:
 
         Raises:
             ConfigError: the folder holds another run, another configuration, or something else;
-                or another process is working in it.
+                or it cannot be made, or another process is working in it.
         """
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out} is not a folder; choose another --out")
         written = out / "config.yaml"
         new = json.loads(config.model_dump_json())
         if written.is_file():
@@ -51,8 +53,15 @@ class RunFolder:
                 )
         elif out.exists() and any(p.name != ".lock" for p in out.iterdir()):
             raise ConfigError(f"{out} is not empty and not a run; choose another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            lock = (out / ".lock").open("w")
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            raise ConfigError(
+                f"nothing can be written in {out} ({error.strerror}); choose another --out"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+_WORD = 2**64 - 1  # of which any seed is one, a negative one too
+
 
 def seed_weights(seed: int) -> None:
     """Make the weights that are initialised next a function of `seed`."""
@@ -22,4 +24,7 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def _derived(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(
+        np.random.SeedSequence([part & _WORD for part in parts]).generate_state(1, np.uint64)[0]
+        >> np.uint64(1)
+    )

@@ -26,8 +26,9 @@ from medssl.augment.batch import SampleSource
 from medssl.augment.loader import Loader
 from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.engine.loop import default_device, train
+from medssl.engine.memory import shortage_told
 from medssl.engine.run_folder import RunFolder
-from medssl.errors import MedsslError
+from medssl.errors import MedsslError, OutOfMemory
 from medssl.progress import SILENT
 
 Built = tuple[nn.Module, SampleSource, OptimConfig, RuntimeConfig]
@@ -98,16 +99,10 @@ def _run(build: Callable[[], Built], answer: Connection, memory: int) -> None:
     if not torch.cuda.is_available():
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     try:
-        answer.send(_measure(*build()))
+        with shortage_told():
+            answer.send(_measure(*build()))
     except MedsslError as error:
-        answer.send(Trial(str(error)))
-    except (MemoryError, torch.OutOfMemoryError):
-        answer.send(Trial("the first steps ran out of memory", out_of_memory=True))
-    except RuntimeError as error:
-        # torch's allocator on the CPU has no error of its own.
-        if "allocate memory" not in str(error):
-            raise
-        answer.send(Trial("the first steps ran out of memory", out_of_memory=True))
+        answer.send(Trial(str(error), out_of_memory=isinstance(error, OutOfMemory)))
 
 
 def _measure(

@@ -1,1 +1,1 @@
-"""Pretraining methods, one file each. They are listed in `medssl.methods.registry.METHODS`."""
+"""Pretraining methods, one file each. They are listed in `medssl.methods.catalogue.METHODS`."""

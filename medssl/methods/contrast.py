@@ -7,7 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.augment.batch import Batch
+from medssl.errors import TrainingError
 from medssl.methods.representation import alignment, feature_deviation, uniformity
+
+_NO_CHANCE = 32
+"""So many volumes of one patient alone, and the store has no other."""
 
 NOBODY = -1
 """The patient code of what is not to be compared: a crop of air, an empty place of a queue."""
@@ -24,6 +28,40 @@ def of_one_patient(patient: Tensor) -> bool:
     """Whether nobody or a single patient is among (N,) codes: then there are no negatives."""
     known = patient[patient != NOBODY]
     return bool((known == known[:1]).all())
+
+
+class NegativesWatch:
+    """Ends a run in which nothing ever repels, until there were negatives for the first time.
+
+    A batch, or a part of one, may be of one patient by chance: then its contrast counts as 0, and
+    so many crops of one patient alone are no chance any more.
+
+    Args:
+        method: its name, for the message.
+        otherwise: what else the reader may do, for the message.
+    """
+
+    def __init__(self, method: str, otherwise: str = "") -> None:
+        self.method, self.otherwise = method, otherwise
+        self._found, self._looked_at = False, 0
+
+    def look(self, patients: Tensor, fresh: Tensor) -> None:
+        """Look at the (N,) codes of all keys; the `fresh` ones are this step's, two a volume.
+
+        Raises:
+            TrainingError: there are no negatives, and it is no chance.
+        """
+        if self._found:
+            return
+        self._found = not of_one_patient(patients)
+        self._looked_at += int((fresh != NOBODY).sum()) // 2
+        # With a single volume there is nobody to repel, today or later.
+        if not self._found and (len(patients) <= 2 or self._looked_at >= _NO_CHANCE):
+            raise TrainingError(
+                f"{self.method}: all volumes are of one patient ({self._looked_at} so far), so "
+                "there are no negatives; pretrain on more patients, or on more volumes at once (a "
+                f"larger batch_size, a smaller optim.accumulate){self.otherwise}"
+            )
 
 
 def nt_xent(

@@ -23,6 +23,7 @@ from medssl.augment.batch import Batch
 from medssl.errors import CheckpointError
 from medssl.methods.base import Method
 from medssl.methods.config import DistillConfig
+from medssl.methods.dense import average_cells
 from medssl.methods.representation import feature_deviation
 from medssl.models.build import build_encoder
 from medssl.models.config import ModelConfig, PatchSize
@@ -87,9 +88,9 @@ class Distill(Method):
             cosine = F.cosine_similarity(self.to_whole(pooled), taught.mean(dim=(2, 3, 4)))
             whole = torch.where(present, 1 - cosine, 0.0).mean()
             grid = coarser_grid(learned, taught)
-            said = self.to_places(averaged(learned, grid))
+            said = self.to_places(average_cells(learned, grid))
             cells = F.adaptive_max_pool3d(inside.float(), grid)[:, 0] > 0
-            dense = places_loss(said, averaged(taught, grid), cells)
+            dense = places_loss(said, average_cells(taught, grid), cells)
             loss = whole + self.config.dense_weight * dense
         agreement = torch.where(present, cosine.detach(), 0.0).sum() / present.sum().clamp_min(1)
         return {
@@ -104,13 +105,6 @@ def coarser_grid(first: Tensor, second: Tensor) -> tuple[int, int, int]:
     """Along each axis, the smaller number of places of two maps (B, C, d, h, w)."""
     d, h, w = (min(n, m) for n, m in zip(first.shape[2:], second.shape[2:], strict=True))
     return d, h, w
-
-
-def averaged(features_BCdhw: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """A map on a coarser grid; itself where it is on that grid already."""
-    if features_BCdhw.shape[2:] == grid:
-        return features_BCdhw
-    return F.adaptive_avg_pool3d(features_BCdhw, grid)
 
 
 def places_loss(said: Tensor, taught: Tensor, counted: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from medssl.errors import ConfigError
 from medssl.methods.base import Method, Pictures
 from medssl.methods.config import HybridConfig, MAEConfig
 from medssl.methods.contrast import (
+    NegativesWatch,
     contrast_figures,
     nt_xent,
     patients_to_compare,
@@ -81,6 +82,7 @@ class Hybrid(Method):
         self.reconstruction = BlockReconstruction(decoder, in_channels, self.side)
         self.heads = _Heads(self.encoder.embed_dim, self.encoder.channels[-1], config)
         self.predictor = dense_head(config.output_dim, config.hidden_dim, config.output_dim)
+        self._watch = NegativesWatch("hybrid", ", or set method.contrast_weight to 0")
         self.teacher_encoder = teacher_of(self.encoder)
         self.teacher_heads = teacher_of(self.heads)
 
@@ -91,6 +93,10 @@ class Hybrid(Method):
         `nt_xent` and of `contrast_figures`, dense_std (the spread of what the teacher says of
         places, as feature_std is that of crops) and matched (the share of cells in both crops and
         the body).
+
+        Raises:
+            TrainingError: all crops so far are of one patient, and are not just few, and the
+                contrast has a weight.
         """
         crops, clean = (batch[name].flatten(0, 1) for name in ("image", "clean"))
         inside = batch.get("body", batch["valid"]).flatten(0, 1)
@@ -174,11 +180,14 @@ class Hybrid(Method):
         with torch.no_grad():
             keys = F.normalize(self.teacher_heads.whole(seen.mean(dim=(2, 3, 4))), dim=1)
         patient = patients_to_compare(batch).repeat_interleave(2)
+        patients = gather(patient)
+        if self.config.contrast_weight:
+            self._watch.look(patients, patients)
         contrast, figures = nt_xent(
             anchors,
             gather(keys),
             patient,
-            gather(patient),
+            patients,
             first_anchor=rank() * len(anchors),
             temperature=self.config.temperature,
         )

@@ -65,9 +65,9 @@ class MAE(Method):
         cubes = math.prod(self.grid)
         if not 0 < round(config.mask_ratio * cubes) < cubes:
             raise ConfigError(
-                f"mask_ratio {config.mask_ratio} of {cubes} cubes of {self.side} voxels masks none "
-                "or all of them; enlarge patch.size, or choose smaller cubes (model.token_size for "
-                "a vit, method.block_size for a CNN)"
+                f"method.mask_ratio {config.mask_ratio} of {cubes} cubes of {self.side} voxels "
+                "masks none or all of them; enlarge augment.patch.size, or choose smaller cubes "
+                "(model.token_size for a vit, method.block_size for a CNN)"
             )
         self.reconstruction = _reconstruction(self.encoder, in_channels, self.side)
 
@@ -146,7 +146,7 @@ def cube_side(config: MAEConfig, model_config: ModelConfig, patch_size: PatchSiz
         shown = "x".join(str(n) for n in patch_size)
         raise ConfigError(
             f"method.block_size {config.block_size} does not divide the patch {shown}; "
-            f"choose from {', '.join(str(n) for n in sides)}"
+            f"choose from {', '.join(str(n) for n in sides)}, or change augment.patch.size"
         )
     return config.block_size
 

@@ -17,14 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.augment.batch import Batch
-from medssl.errors import TrainingError
 from medssl.methods.base import Method
 from medssl.methods.config import MoCoConfig
 from medssl.methods.contrast import (
     NOBODY,
+    NegativesWatch,
     contrast_figures,
     nt_xent,
-    of_one_patient,
     patients_to_compare,
     projector,
 )
@@ -32,9 +31,6 @@ from medssl.methods.gather import gather, rank
 from medssl.methods.momentum import cosine_momentum, follow, teacher_of
 from medssl.models.build import build_encoder
 from medssl.models.config import ModelConfig, PatchSize
-
-_ONE_PATIENT_BY_CHANCE = 64
-"""So many keys of one patient alone, and the store has no other."""
 
 
 class MoCo(Method):
@@ -69,7 +65,7 @@ class MoCo(Method):
         # What forward leaves for after_step: (index, keys, patient) of each part of the batch.
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
         self._pending_step = -1
-        self._had_negatives = False
+        self._watch = NegativesWatch("moco")
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """See `Method.forward`; figures as for `SimCLR`.
@@ -77,13 +73,13 @@ class MoCo(Method):
         A crop without any negative adds 0 to the loss.
 
         Raises:
-            TrainingError: the batch and the queue are of one patient, and are not just few.
+            TrainingError: all crops so far are of one patient, and are not just few.
         """
         crops = batch["image"].flatten(0, 1)
         patient = patients_to_compare(batch)
-        keys, patients = self._keys_of_all_ranks(crops, patient, batch["index"], step)
-        patients = torch.cat([patients, self.queue.patient])
-        self._check_patients(patients)
+        keys, fresh = self._keys_of_all_ranks(crops, patient, batch["index"], step)
+        patients = torch.cat([fresh, self.queue.patient])
+        self._watch.look(patients, fresh)
         embedded = self.encoder.embed(crops)
         with torch.autocast(crops.device.type, enabled=False):
             projected = F.normalize(self.projector(embedded.float()), dim=1)
@@ -126,19 +122,6 @@ class MoCo(Method):
             self._pending_step = step
             self._pending.append((gather(index.to(keys.device)), keys, patients))
         return keys.flatten(0, 1), patients.repeat_interleave(self.num_views)
-
-    def _check_patients(self, patients: Tensor) -> None:
-        """Until there are negatives for the first time; a few keys may be one patient's."""
-        if self._had_negatives:
-            return
-        self._had_negatives = not of_one_patient(patients)
-        seen = int((patients != NOBODY).sum())
-        enough = min(_ONE_PATIENT_BY_CHANCE, self.config.queue_size)
-        if not self._had_negatives and seen >= enough:
-            raise TrainingError(
-                f"moco: {seen} crops and all of one patient, so there are no negatives; "
-                "pretrain on more patients"
-            )
 
 
 class KeyQueue(nn.Module):

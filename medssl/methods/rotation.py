@@ -124,6 +124,6 @@ def turns_of(patch_size: PatchSize) -> list[Turn]:
         shown = "x".join(str(n) for n in patch_size)
         raise ConfigError(
             f"rotation: a patch of {shown} voxels has no two equal sides, so it cannot be turned; "
-            "set patch.size to a cube, or to two equal sides"
+            "set augment.patch.size to a cube, or to two equal sides"
         )
     return [turn for turn in whole if turn.axes[odd[0]] == odd[0] and not turn.mirrored[odd[0]]]

@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.augment.batch import Batch
-from medssl.errors import TrainingError
 from medssl.methods.base import Method
 from medssl.methods.config import SimCLRConfig
 from medssl.methods.contrast import (
+    NegativesWatch,
     contrast_figures,
     nt_xent,
-    of_one_patient,
     patients_to_compare,
     projector,
 )
@@ -49,23 +48,22 @@ class SimCLR(Method):
         self.overlap = config.overlap
         self.encoder = build_encoder(model_config, in_channels, patch_size)
         self.projector = projector(self.encoder.embed_dim, config.hidden_dim, config.output_dim)
+        self._watch = NegativesWatch("simclr")
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """See `Method.forward`.
 
+        A crop without any negative adds 0 to the loss.
+
         Figures: those of `nt_xent` and of `contrast_figures`.
 
         Raises:
-            TrainingError: all crops of the global batch are of one patient, so nothing repels.
+            TrainingError: all crops so far are of one patient, and are not just few.
         """
         crops = batch["image"].flatten(0, 1)
         patient = patients_to_compare(batch).repeat_interleave(self.num_views)
         patients = gather(patient)
-        if of_one_patient(patients):
-            raise TrainingError(
-                "simclr: all crops of the batch are of one patient, so there are no negatives; "
-                "enlarge the batch, or pretrain on more patients"
-            )
+        self._watch.look(patients, patients)
         embedded = self.encoder.embed(crops)
         with torch.autocast(crops.device.type, enabled=False):
             projected = F.normalize(self.projector(embedded.float()), dim=1)

@@ -62,8 +62,9 @@ class SimMIM(Method):
         cells = math.prod(self.grid)
         if not 0 < round(config.mask_ratio * cells) < cells:
             raise ConfigError(
-                f"mask_ratio {config.mask_ratio} of {cells} cubes of {self.side} voxels masks none "
-                "or all of them; enlarge patch.size, or choose a smaller method.mask_size"
+                f"method.mask_ratio {config.mask_ratio} of {cells} cubes of {self.side} voxels "
+                "masks none or all of them; enlarge augment.patch.size, or choose a smaller "
+                "method.mask_size"
             )
         if isinstance(self.encoder, ViTEncoder):
             self.mask = nn.Parameter(torch.zeros(self.encoder.config.dim))

@@ -50,8 +50,8 @@ class SegResNetConfig(Config):
         if min(size) < self.min_patch:
             raise ConfigError(
                 f"patch {_shown(size)}: segresnet with {len(self.blocks_down)} levels needs at "
-                f"least {self.min_patch} voxels along each axis; enlarge patch.size or shorten "
-                "model.blocks_down"
+                f"least {self.min_patch} voxels along each axis; enlarge augment.patch.size "
+                "or shorten model.blocks_down"
             )
 
 
@@ -161,7 +161,8 @@ class ResNetConfig(Config):
             smaller = " or set model.conv1_stride to 1" if self.conv1_stride > 1 else ""
             raise ConfigError(
                 f"patch {_shown(size)}: resnet with conv1_stride {self.conv1_stride} needs at "
-                f"least {self.min_patch} voxels along each axis; enlarge patch.size{smaller}"
+                f"least {self.min_patch} voxels along each axis; enlarge "
+                f"augment.patch.size{smaller}"
             )
 
 
@@ -257,7 +258,7 @@ def _check_multiples(size: PatchSize, steps: PatchSize, network: str, key: str) 
     needed = str(steps[0]) if len(set(steps)) == 1 else _shown(steps)
     raise ConfigError(
         f"patch {_shown(size)}: {network} needs multiples of {needed} ({advice}); "
-        f"change patch.size or {key}"
+        f"change augment.patch.size or {key}"
     )
 
 
@@ -267,7 +268,7 @@ def _check_more_than_one(size: PatchSize, steps: PatchSize, network: str, key: s
         raise ConfigError(
             f"patch {_shown(size)}: {network} leaves one voxel of it at the deepest scale, too few "
             f"to normalise; at least one side must be twice as long, such as "
-            f"{_shown((d, h, 2 * w))}; change patch.size or {key}"
+            f"{_shown((d, h, 2 * w))}; change augment.patch.size or {key}"
         )
 
 

@@ -39,6 +39,18 @@ def test_help_imports_nothing_heavy() -> None:
         assert name in result.stdout
 
 
+def test_the_keyboards_interrupt_is_told(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['medssl', 'wait']\n"
+        "from medssl.cli.main import app, main\n"
+        "def wait(): raise KeyboardInterrupt\n"
+        "app.command('wait')(wait); main()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 130
+    assert result.stderr == "medssl: stopped; run the same command again to resume\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

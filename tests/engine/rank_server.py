@@ -3,7 +3,8 @@
     python rank_server.py
 
 reads lines "CONFIG OUT RANKS PORT" and for each of them forks RANKS processes that train, prints
-their process ids, waits for all, and prints how they ended (an exit code, or minus a signal).
+their process ids, reads a line that says they were noted, waits for all, and prints how they ended
+(an exit code, or minus a signal).
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def main() -> None:
                 os._exit(rank(config, out, number, int(ranks), port))
             pids.append(pid)
         print(*pids, flush=True)
+        sys.stdin.readline()  # until then, ids of processes that have ended already stay theirs
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         print(*codes, flush=True)
 

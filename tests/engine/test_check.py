@@ -49,8 +49,8 @@ def test_the_cost_is_that_of_the_run(small_store: Path) -> None:
     # Weights in float32 and AdamW's two averages; names and steps besides.
     state = 3 * 4 * found.weights
     assert state < found.checkpoint_bytes < state + 100_000
-    assert 0 < found.batch_s < 10
-    assert 0 < found.step_s < 10
+    assert found.batch_s > 0
+    assert found.step_s > 0
     assert 50e6 < found.memory_bytes < 4e9
     assert found.threads == 1
 

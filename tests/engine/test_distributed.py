@@ -7,6 +7,12 @@ import socket
 import subprocess
 import sys
 
+import pytest
+import torch
+
+from medssl.engine.distributed import joined_world
+from medssl.errors import ConfigError
+
 PROGRAM = """
 import glob, os, sys
 import torch
@@ -51,7 +57,19 @@ def test_no_thread_of_gloo_outlives_the_world() -> None:
         for rank in range(2)
     ]
     for rank in ranks:
-        threads, _ = rank.communicate(timeout=120)
+        threads, _ = rank.communicate()
         assert rank.returncode == 0
         assert "gloo" not in threads
         assert "python" in threads
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in (("WORLD_SIZE", "3"), ("RANK", "2"), ("LOCAL_RANK", "2")):
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(ConfigError, match=r"process 3 of this machine .* there are 2; lower"),
+        joined_world(),
+    ):
+        pass

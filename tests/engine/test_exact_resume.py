@@ -32,7 +32,7 @@ def test_weights_are_bit_equal_after_kill_9(
     tmp_path: Path,
     write_config: Callable[..., Path],
     ranks: Any,
-    wait_for_checkpoint: Callable[[Path, psutil.Process], None],
+    struck_midway: Callable[..., list[int]],
     method: str,
     workers: int,
     processes: int,
@@ -41,13 +41,21 @@ def test_weights_are_bit_equal_after_kill_9(
     whole = ranks.run(config, tmp_path / "whole", processes)
 
     broken = tmp_path / "broken"
-    started = ranks.start(config, broken, processes)
-    wait_for_checkpoint(broken, started[0])
-    time.sleep(random.uniform(0, 0.2))
-    for process in started:
+    moment = random.uniform(0, 0.2)
+
+    def begin() -> list[psutil.Process]:
+        return ranks.start(config, broken, processes)
+
+    def kill(process: psutil.Process) -> None:
+        nonlocal moment
+        time.sleep(moment)
+        moment = 0  # the others at once
         process.kill()
-    assert ranks.wait() == [-signal.SIGKILL] * processes
-    assert not (broken / "summary.json").exists()
+
+    codes = struck_midway(broken, begin, kill, slice(None), ranks.wait)
+    # Those that were killed last may have noticed that others were.
+    assert set(codes) <= {-signal.SIGKILL, 75}
+    assert -signal.SIGKILL in codes
     ranks.run(config, broken, processes)
     assert "resumed at step" in (broken / "run.log").read_text()
     check_equal(whole, broken)
@@ -57,16 +65,22 @@ def test_the_command_resumes_as_well(
     tmp_path: Path,
     write_config: Callable[..., Path],
     ranks: Any,
-    wait_for_checkpoint: Callable[[Path, psutil.Process], None],
+    struck_midway: Callable[..., list[int]],
 ) -> None:
     config = write_config("mae")
     whole = ranks.run(config, tmp_path / "whole", 1)
     out = tmp_path / "broken"
     command = [sys.executable, "-m", "medssl", "pretrain", str(config), "--out", str(out)]
-    process = psutil.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    wait_for_checkpoint(out, process)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    begun: list[psutil.Popen] = []
+
+    def begin() -> list[psutil.Popen]:
+        begun[:] = [psutil.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)]
+        return begun
+
+    codes = struck_midway(
+        out, begin, psutil.Popen.kill, slice(None), lambda: [p.wait() for p in begun]
+    )
+    assert codes == [-signal.SIGKILL]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "encoder:" in ended.stdout
     check_equal(whole, out)

@@ -15,7 +15,7 @@ from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.engine.loop import TrainOutcome, train
 from medssl.engine.parameter_groups import ParameterGroup
 from medssl.engine.run_folder import RunFolder
-from medssl.errors import CheckpointError, ConfigError, TrainingError
+from medssl.errors import CheckpointError, ConfigError, OutOfMemory, TrainingError
 
 
 class Line(nn.Module):
@@ -100,7 +100,7 @@ def test_a_skipped_step_leaves_weights_and_statistics_as_they_were(tmp_path: Pat
     line = Line(poison_at=(9,))
     seen: list[dict[str, torch.Tensor]] = []
 
-    def validate() -> dict[str, float]:
+    def validate(step: int) -> dict[str, float]:
         seen.append({name: value.clone() for name, value in line.state_dict().items()})
         return {"val/x": 0.0}
 
@@ -152,6 +152,27 @@ def test_parts_add_up_to_the_whole_batch(tmp_path: Path) -> None:
 def test_a_batch_that_does_not_divide_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"batch_size 8 .* 3 parts each \(optim.accumulate\)"):
         fit(tmp_path / "r", Line(), accumulate=3)
+
+
+class Greedy(Line):
+    """More than any machine has, asked of torch; or numpy's way to say so."""
+
+    def __init__(self, error: type[Exception] | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        if self.error:
+            raise self.error("something else")
+        return {"loss": torch.empty(10**15).sum()}
+
+
+def test_too_little_memory_is_told_with_what_to_change(tmp_path: Path) -> None:
+    for name, module in (("torch", Greedy()), ("numpy", Greedy(MemoryError))):
+        with pytest.raises(OutOfMemory, match=r"lower batch_size or .* with another --out"):
+            fit(tmp_path / name, module)
+    with pytest.raises(RuntimeError, match="something else"):
+        fit(tmp_path / "other", Greedy(RuntimeError))
 
 
 def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_foreign_folder_is_refused(tmp_path: Path) -> None:
         RunFolder.open(tmp_path, Two(), "pretrain")
 
 
+def test_what_can_be_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(ConfigError, match=r"thesis\.txt is not a folder"):
+        RunFolder.open(tmp_path / "thesis.txt", Two(), "pretrain")
+    with pytest.raises(ConfigError, match=r"nothing can be written in .*thesis\.txt/r \("):
+        RunFolder.open(tmp_path / "thesis.txt" / "r", Two(), "pretrain")
+
+
 def test_metrics_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "r", Two(), "pretrain")
     for step in (1, 2, 3):

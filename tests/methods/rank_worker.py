@@ -87,7 +87,7 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
     torch.distributed.init_process_group(
         "gloo",
         init_method=f"file://{folder}/world {world}",
-        timeout=timedelta(seconds=100),
+        timeout=timedelta(minutes=20),
         rank=rank,
         world_size=world,
     )

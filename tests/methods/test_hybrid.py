@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from medssl.augment.masks import draw_token_masks
-from medssl.errors import ConfigError
+from medssl.errors import ConfigError, TrainingError
 from medssl.methods.config import HybridConfig
 from medssl.methods.dense import features_here, features_there, match_cells
 from medssl.methods.hybrid import Hybrid, masked_huber
@@ -130,6 +130,12 @@ def test_one_patient_alone_has_nothing_to_contrast(make_batch):
     assert out["contrast"].item() == 0
     out["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.requires_grad)
+
+
+def test_a_contrast_without_anybody_to_repel_is_refused(make_batch):
+    with pytest.raises(TrainingError, match=r"hybrid: .* or set method\.contrast_weight to 0"):
+        make(CNN)(make_batch(1, 2, 16), 0)
+    assert make(CNN, contrast_weight=0)(make_batch(1, 2, 16), 0)["contrast"].item() == 0
 
 
 @pytest.mark.parametrize("model", [CNN, VIT])

@@ -182,10 +182,10 @@ def test_crops_of_air_neither_attract_nor_repel(make_batch, naive_nt_xent):
 
 def test_one_patient_alone_is_refused_once_chance_is_ruled_out(make_batch):
     method = build()
-    batch = make_batch(2, 2, 8, patients=[4, 4])
-    assert train(method, [batch, batch], lr=0)[0] == 0, "four crops may be one patient's"
-    with pytest.raises(TrainingError, match="all of one patient"):
-        method(batch, 2)
+    batch = make_batch(8, 2, 8, patients=[4] * 8)
+    assert train(method, [batch] * 3, lr=0) == [0, 0, 0], "so few may be one patient's"
+    with pytest.raises(TrainingError, match=r"moco: .* of one patient \(32 so far\)"):
+        method(batch, 3)
 
 
 def test_bfloat16_leaves_the_loss_and_the_queue_in_float32(make_batch):

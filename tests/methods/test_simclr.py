@@ -16,10 +16,31 @@ CNN = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
 SMALL = SimCLRConfig(hidden_dim=32, output_dim=16)
 
 
-def test_one_patient_alone_is_refused(make_batch):
+def test_a_batch_of_one_patient_by_chance_counts_as_0(make_batch):
     method = SimCLR(SMALL, VIT, 1, (8, 8, 8), seed=0)
-    with pytest.raises(TrainingError, match="all crops of the batch are of one patient"):
-        method(make_batch(3, 2, 8, patients=[4, 4, 4]), 0)
+    alone = make_batch(3, 2, 8, patients=[4, 4, 4])
+    loss = method(alone, 0)["loss"]
+    loss.backward()
+    assert loss.item() == 0
+    assert all((p.grad == 0).all() for p in method.parameters())
+    assert method(make_batch(3, 2, 8, patients=[4, 4, 2]), 1)["loss"].item() > 0
+    for step in range(2, 40):
+        assert method(alone, step)["loss"].item() == 0, "others were there: it is chance"
+
+
+def test_one_patient_alone_is_refused_once_chance_is_ruled_out(make_batch):
+    method = SimCLR(SMALL, VIT, 1, (8, 8, 8), seed=0)
+    batch = make_batch(8, 2, 8, patients=[4] * 8)
+    for step in range(3):
+        method(batch, step)
+    with pytest.raises(TrainingError, match=r"simclr: .* of one patient \(32 so far\)"):
+        method(batch, 3)
+
+
+def test_one_volume_at_a_time_is_refused_at_once(make_batch):
+    method = SimCLR(SMALL, VIT, 1, (8, 8, 8), seed=0)
+    with pytest.raises(TrainingError, match=r"a larger batch_size, a smaller optim\.accumulate"):
+        method(make_batch(1, 2, 8), 0)
 
 
 @pytest.mark.parametrize("model", [VIT, CNN])

@@ -125,10 +125,10 @@ def test_a_killed_run_goes_on_to_the_same_predictions(
 
     advance = loop._Loop._advance
 
-    def dies(self: Any, batch: Any, step: int) -> None:
+    def dies(self: Any, batch: Any, step: int, stop: Any) -> bool:
         if step == 17:
             raise Killed
-        advance(self, batch, step)
+        return advance(self, batch, step, stop)
 
     monkeypatch.setattr(loop._Loop, "_advance", dies)
     with pytest.raises(Killed):
@@ -208,10 +208,11 @@ def test_head_only_steps_leave_the_encoder_as_it_was(ball_store: Path, tmp_path:
     seen = []
     advance = loop._Loop._advance
 
-    def watched(self: Any, batch: Any, step: int) -> None:
-        advance(self, batch, step)
+    def watched(self: Any, batch: Any, step: int, stop: Any) -> bool:
+        stopping = advance(self, batch, step, stop)
         network = self.module.network
         seen.append((network.encoder.stem.weight.sum().item(), network.head.weight.sum().item()))
+        return stopping
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop._Loop, "_advance", watched)
