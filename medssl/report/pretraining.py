@@ -148,8 +148,8 @@ def _reconstructions(seen: Seen) -> list[Part]:
         figure(
             drawn,
             "The axial plane through the middle of a patch of each volume, which the encoder has "
-            "learned from; the patch and what is hidden were drawn anew. Outside the body, and "
-            "where the input was shown, most methods ask nothing of the output.",
+            "learned from; the patch and what is hidden were drawn anew. Where the input was shown "
+            "the target stands in the output. Outside the body most methods ask nothing of it.",
         )
     ]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medssl.methods.base import Pictures
 
 _SIDE = 2.2  # inches
-_TITLES = ("input, hidden voxels hatched", "output", "target")
+_TITLES = ("input, hidden voxels hatched", "output where hidden", "target")
 
 Plane = npt.NDArray[Any]
 
@@ -27,7 +27,9 @@ def reconstruction_figure(
 ) -> Figure:
     """A row a patch: the axial plane through its middle, as the patch was sampled.
 
-    The output has the target's window, the input one of its own, for it may be in other units.
+    Where the input was shown the target stands in the output's place, for most methods ask nothing
+    of the output there. It has the target's window, the input one of its own, for it may be in
+    other units.
 
     Args:
         names: what stands beside each row.
@@ -38,16 +40,18 @@ def reconstruction_figure(
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    images = [x.float().cpu().numpy()[:, 0] for x in (pictures.shown, pictures.output)]
-    images.append(pictures.target.float().cpu().numpy()[:, 0])
+    shown, output, target = (
+        x.float().cpu().numpy()[:, 0] for x in (pictures.shown, pictures.output, pictures.target)
+    )
+    images = (shown, np.where(np.isnan(shown), output, target), target)
     drawn, grid = plt.subplots(
         len(names), 3, figsize=(3 * _SIDE, len(names) * _SIDE), squeeze=False, layout="constrained"
     )
     for row, name in enumerate(names):
         planes = [plane_of(image[row], 0) for image in images]
-        own, target = _window(planes[0]), _window(planes[2])
+        own, common = _window(planes[0]), _window(planes[2])
         aspect = float(spacing_mm[row, 1] / spacing_mm[row, 0])
-        for axes, plane, window in zip(grid[row], planes, (own, target, target), strict=True):
+        for axes, plane, window in zip(grid[row], planes, (own, common, common), strict=True):
             show_plane(axes, plane, window, aspect)
         grid[row][0].set_ylabel(name, fontsize=8)
     for axes, title in zip(grid[0], _TITLES, strict=True):
