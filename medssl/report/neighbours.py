@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from medssl.augment.batch import MODALITIES
 from medssl.engine.health_probe import Probe, of_each_kind
-from medssl.report.contact_sheet import plane_of, window_by
-from medssl.report.reconstructions import show_plane
+from medssl.report.contact_sheet import window_by
+from medssl.report.reconstructions import axial_plane, richest_level, show_plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,7 @@ def _draw(axes: Axes, probe: Probe, volume: int, line: str) -> None:
     axes.set_axis_on()
     show_plane(
         axes,
-        plane_of(image, 0),
+        axial_plane(image, richest_level(image)),
         (window.low, window.high),
         float(spacing[1] / spacing[0]),
         window.inverted,

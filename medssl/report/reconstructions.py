@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.report.contact_sheet import plane_of
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -25,7 +23,7 @@ Plane = npt.NDArray[Any]
 def reconstruction_figure(
     pictures: Pictures, names: Sequence[str], spacing_mm: npt.NDArray[np.float64]
 ) -> Figure:
-    """A row a patch: the axial plane through its middle, as the patch was sampled.
+    """A row a patch: the axial plane with most to see, as the patch was sampled.
 
     Where the input was shown the target stands in the output's place, for most methods ask nothing
     of the output there. It has the target's window, the input one of its own, for it may be in
@@ -48,7 +46,8 @@ def reconstruction_figure(
         len(names), 3, figsize=(3 * _SIDE, len(names) * _SIDE), squeeze=False, layout="constrained"
     )
     for row, name in enumerate(names):
-        planes = [plane_of(image[row], 0) for image in images]
+        level = richest_level(target[row])
+        planes = [axial_plane(image[row], level) for image in images]
         own, common = _window(planes[0]), _window(planes[2])
         aspect = float(spacing_mm[row, 1] / spacing_mm[row, 0])
         for axes, plane, window in zip(grid[row], planes, (own, common, common), strict=True):
@@ -57,6 +56,17 @@ def reconstruction_figure(
     for axes, title in zip(grid[0], _TITLES, strict=True):
         axes.set_title(title, fontsize=9)
     return drawn
+
+
+def richest_level(image: Plane) -> int:
+    """Where along its last axis a patch (D, H, W) varies most; its middle may be air."""
+    return int(image.std(axis=(0, 1), dtype=np.float64).argmax())
+
+
+def axial_plane(image: Plane, level: int) -> Plane:
+    """(rows, columns) of a patch: rows run to the back, columns to the patient's left."""
+    plane: Plane = image[:, :, level].T[::-1, ::-1]
+    return plane
 
 
 def show_plane(

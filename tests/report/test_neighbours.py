@@ -21,10 +21,10 @@ AIR = -1.6213
 
 
 def probe_of(modality: list[str], patient: list[int]) -> Probe:
-    """Patches of air with one bright voxel in the plane that is drawn, in float16."""
+    """Patches of air with one bright voxel, not in the middle, in float16."""
     count = len(modality)
     views = torch.full((count, 2, 1, 4, 6, 6), AIR, dtype=torch.float16)
-    views[:, :, :, 2, 3, 3] = 2.0
+    views[:, :, :, 2, 3, 1] = 2.0
     return Probe(
         pd.DataFrame(index=[f"{n:032x}" for n in range(count)]),
         np.array(patient),
