@@ -104,6 +104,7 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         # As the engine has it: what a method keeps besides its weights is equal without help.
         parallel = torch.nn.parallel.DistributedDataParallel(method, broadcast_buffers=False)
         save_file(train(method, parallel, part), folder / f"{name} {world} {rank}")
+    torch.distributed.barrier()  # none leaves while another still sends
     torch.distributed.destroy_process_group()
 
 
