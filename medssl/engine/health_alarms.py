@@ -1,8 +1,11 @@
 """What a collapsed run looks like: a table of alarms, judged by the lines of metrics.jsonl alone.
 
 So a resumed run is judged as an unbroken one is. An alarm needs two looks in a row, both after the
-warm-up and a first part of the run, and thresholds for embeddings are relative to the look before
-the first step: what a random encoder makes of similar scans already lies close together.
+warm-up, `SOONEST` steps and a first part of the run: healthy runs were seen to draw embeddings and
+projections almost to a point in their first dozens of steps, and to spread them again. Thresholds
+for embeddings are relative to the look before the first step: what a random encoder makes of
+similar scans already lies close together. Where contrast is one term of several, the run learns
+from the others while that term is at chance, which is not judged.
 """
 
 from __future__ import annotations
@@ -12,11 +15,14 @@ from dataclasses import dataclass
 
 Line = Mapping[str, float]
 
-_COINCIDE = 0.15
-_CLOSE = -0.01
-_ON_A_POINT = -0.01
+SOONEST = 100
+"""Steps before which no look is judged, nor any in a shorter run."""
+
+_COINCIDE = 0.1
+_CLOSE = -0.005
+_ON_A_POINT = -0.002
 _ONE_AXIS = 0.05
-_GUESS = 0.98
+_GUESS = 0.99
 _NOT_LOWER = 0.99
 _FEWEST_LINES = 10
 _SOON, _LATE = 0.05, 0.2  # of the run
@@ -42,13 +48,15 @@ class Past:
         """The mean of train/`name` since the look before; None where it is not logged."""
         return _mean(self.recent, name)
 
-    def tasks_with(self, name: str) -> list[str]:
-        """Prefixes of train/`name` since the look before: "" of a method alone, "simclr/" of one
-        of several.
-        """
-        logged = dict.fromkeys(key for line in self.recent for key in line)
-        whole = [key.removeprefix("train/") for key in logged if key.startswith("train/")]
-        return [key.removesuffix(name) for key in whole if key == name or key.endswith(f"/{name}")]
+    @property
+    def contrasts_alone(self) -> bool:
+        """Whether the loss is a contrastive one and nothing else."""
+        return self.mean("chance") is not None and self.mean("contrast") is None
+
+    @property
+    def contrasts_among_tasks(self) -> bool:
+        """Whether one of several tasks has a contrastive loss."""
+        return any(name.endswith("/chance") for line in self.recent for name in line)
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def judge(rows: Sequence[Line], warmup_steps: int, steps: int) -> Raised | None:
     lines = [row for row in rows if "train/loss" in row]
     for number in range(2, len(looks)):
         for alarm in ALARMS:
-            if looks[number - 1]["step"] < max(warmup_steps, alarm.after * steps):
+            if looks[number - 1]["step"] < max(SOONEST, warmup_steps, alarm.after * steps):
                 continue
             found = [alarm.holds(_past(looks, lines, n)) for n in (number - 1, number)]
             if found[0] and found[1]:
@@ -136,11 +144,10 @@ def _complete_collapse(past: Past) -> str | None:
 
 
 def _projections_coincide(past: Past) -> str | None:
-    for task in past.tasks_with("uniformity"):
-        uniformity = past.mean(f"{task}uniformity")
-        if uniformity is not None and uniformity > _ON_A_POINT:
-            return f"uniformity of the projections {uniformity:.2g}, where 0 is a single point"
-    return None
+    uniformity = past.mean("uniformity")
+    if uniformity is None or not past.contrasts_alone or uniformity <= _ON_A_POINT:
+        return None
+    return f"uniformity of the projections {uniformity:.2g}, where 0 is a single point"
 
 
 def _dimensional_collapse(past: Past) -> str | None:
@@ -151,18 +158,16 @@ def _dimensional_collapse(past: Past) -> str | None:
 
 
 def _chance(past: Past) -> str | None:
-    for task in past.tasks_with("chance"):
-        chance, loss = past.mean(f"{task}chance"), past.mean(f"{task}contrast")
-        loss = past.mean(f"{task}loss") if loss is None else loss
-        if chance and loss is not None and loss >= _GUESS * chance:
-            return f"contrastive loss {loss:.4g}, a guess has {chance:.4g}"
-    return None
+    loss, chance = past.mean("loss"), past.mean("chance")
+    if not past.contrasts_alone or not chance or loss is None or loss < _GUESS * chance:
+        return None
+    return f"contrastive loss {loss:.4g}, a guess has {chance:.4g}"
 
 
 def _not_falling(past: Past) -> str | None:
     if len(past.lines) < _FEWEST_LINES:
         return None
-    if any(past.mean(f"{task}contrast") is None for task in past.tasks_with("chance")):
+    if past.contrasts_alone or past.contrasts_among_tasks:
         return None  # with more candidates, as a queue fills, it rises
     first = past.lines[0]["train/loss"]
     lowest = min(line["train/loss"] for line in past.lines[1:])
@@ -179,17 +184,17 @@ ALARMS = (
         "All volumes get the same embedding: views agree because everything does. Nothing pushes "
         "volumes apart (Chen and He 2021, section 4.1).",
         _SOON,
-        "check what keeps volumes apart (negatives, a stopped gradient, centring), lower optim.lr "
-        "or enlarge batch_size",
+        "check what keeps volumes apart (negatives, method.temperature, a stopped gradient), lower "
+        "optim.lr or enlarge batch_size",
         _complete_collapse,
     ),
     Alarm(
         "projections coincide",
-        "uniformity of the projections, where the method logs it",
+        "uniformity of the projections that a contrastive method compares",
         f"mean since the look before above {_ON_A_POINT}",
-        "What the loss compares has shrunk to a point, so that no gradient reaches the encoder any "
-        "more, whether or not its own embeddings still differ (Wang and Isola 2020, section 4).",
-        _SOON,
+        "What the loss compares has shrunk to a point, so that hardly a gradient reaches the "
+        "encoder, whether or not its own embeddings still differ (Wang and Isola 2020, section 4).",
+        _LATE,
         "check method.temperature and what keeps volumes apart, or lower optim.lr",
         _projections_coincide,
     ),
@@ -205,7 +210,7 @@ ALARMS = (
     ),
     Alarm(
         "loss at chance",
-        "contrastive loss, and its value for a guess among the candidates",
+        "the loss of a contrastive method, and its value for a guess among the candidates",
         f"mean since the look before at least {_GUESS:.0%} of a guess's",
         "The network cannot tell a view's twin from other patients' views: the logarithm of the "
         "number of candidates is what equal similarities give.",
@@ -215,7 +220,7 @@ ALARMS = (
     ),
     Alarm(
         "loss not falling",
-        "loss, unless it is a contrastive one alone",
+        "the loss, unless a contrastive one is all of it or one of several tasks",
         f"no line of the log is {1 - _NOT_LOWER:.0%} below the first, of {_FEWEST_LINES} or more",
         "Nothing is learned: the learning rate is far too low or too high, or the task gives no "
         "signal.",
@@ -224,3 +229,32 @@ ALARMS = (
         _not_falling,
     ),
 )
+
+
+def page() -> str:
+    """The alarms as a reference page."""
+    lines = [
+        "# Alarms of a pretraining",
+        "",
+        "Made by `docs/make_reference.py` from `medssl/engine/health_alarms.py`; do not edit.",
+        "",
+        "A run that raises one is stopped with exit code 1 and a message that begins with the "
+        "alarm's name, unless `health.stop` is false; MLflow has the name in the tag "
+        "`medssl.alarm`. An alarm has to hold at two looks in a row, both after the learning "
+        f"rate's warm-up, after {SOONEST} steps, and after the share of the run's steps that the "
+        "table gives. What the figures are and what to do: [health](../explanation/health.md).",
+        "",
+        "| alarm | watches | holds where | after | what it means | what to try |",
+        "|---|---|---|---|---|---|",
+    ]
+    for alarm in ALARMS:
+        cells = (
+            f"`{alarm.name}`",
+            alarm.watches,
+            alarm.threshold,
+            f"{alarm.after:.0%}",
+            alarm.why,
+            alarm.remedy,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from medssl.engine.health_alarms import ALARMS, Line, Raised, judge, looks_of
+from medssl.engine.health_alarms import ALARMS, SOONEST, Line, Raised, judge, looks_of
 from medssl.engine.run_folder import RunFolder
 from medssl.report.health_charts import health_charts, loss_chart, method_charts
 from medssl.report.neighbours import kind_of, neighbours_figure
@@ -56,7 +56,7 @@ def write_pretraining_report(
     raised = judge(rows, config.optim.warmup_steps, config.steps)
     steps = int(max((row["step"] for row in rows), default=0))
     sections = [
-        Section("", [_verdict(rows, raised)]),
+        Section("", [_verdict(rows, raised, config.optim.warmup_steps)]),
         Section("Loss", _loss(run, rows)),
     ]
     if seen is not None:
@@ -73,14 +73,16 @@ def write_pretraining_report(
     )
 
 
-def _verdict(rows: Sequence[Line], raised: Raised | None) -> Part:
+def _verdict(rows: Sequence[Line], raised: Raised | None, warmup_steps: int) -> Part:
     looks = len(looks_of(rows))
+    judged = sum(look["step"] >= max(SOONEST, warmup_steps) for look in looks_of(rows))
     if raised is not None:
         remedy = raised.alarm.remedy
         return verdict(f"Collapsed: {raised.line}. {remedy[0].upper()}{remedy[1:]}.", "bad")
-    if looks < 3:
+    if judged < 2:
         return verdict(
-            f"Not judged: it takes three looks at the embeddings, and there were {looks}."
+            "Not judged: it takes two looks at the embeddings after the warm-up and "
+            f"{SOONEST} steps, and there were {judged}."
         )
     return verdict(f"No sign of collapse in {looks} looks at the embeddings.", "good")
 
@@ -116,7 +118,8 @@ def _health(rows: Sequence[Line], raised: Raised | None, seen: Seen) -> list[Par
     return [
         text(
             f"{len(seen.probe)} volumes that are learned from, two augmented views of each, always "
-            "the same ones, as the encoder embeds them. None of it needs a label."
+            "the same ones, as the encoder embeds them. None of it needs a label. The looks of the "
+            f"last start of this run took {seen.seconds:.1f} s."
         ),
         figure(health_charts(looks, raised.step if raised else None), f"By step{marked}."),
         table(["figure", "before the first step", "last look", "what it says"], compared),
@@ -125,7 +128,7 @@ def _health(rows: Sequence[Line], raised: Raised | None, seen: Seen) -> list[Par
             [
                 text(
                     "An alarm has to hold at two looks in a row, both after the learning rate's "
-                    "warm-up and after the given share of the run."
+                    f"warm-up, after {SOONEST} steps and after the given share of the run."
                 ),
                 table(["alarm", "watches", "holds where", "after", "what it means"], alarms),
             ],
@@ -145,9 +148,9 @@ def _reconstructions(seen: Seen) -> list[Part]:
     return [
         figure(
             drawn,
-            "The axial plane through the middle of a patch of each volume, which the encoder has "
-            "learned from; the patch and what is hidden were drawn anew. Outside the body, and "
-            "where the input was shown, most methods ask nothing of the output.",
+            "An axial plane of a patch of each volume, which the encoder has learned from; the "
+            "patch and what is hidden were drawn anew. Where the input was shown the target stands "
+            "in the output. Outside the body most methods ask nothing of it.",
         )
     ]
 
@@ -160,7 +163,7 @@ def _neighbours(seen: Seen) -> list[Part]:
         figure(
             drawn,
             "On the left a volume, to its right the nearest ones of other patients by cosine "
-            "distance of their embeddings, each by the axial plane through the middle of the view "
-            "that was embedded. Framed: another modality or body part.",
+            "distance of their embeddings, each by an axial plane of the view that was embedded. "
+            "Framed: another modality or body part.",
         )
     ]
