@@ -85,15 +85,25 @@ def load_finetuned(run: Path) -> Finetuned:
     """The network that a finished fine-tuning run kept.
 
     Raises:
+        ConfigError, CheckpointError: as `read_network`; or the run is not finished.
+    """
+    found = read_network(run)
+    if not (run / "summary.json").is_file():
+        raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
+    return found
+
+
+def read_network(run: Path) -> Finetuned:
+    """The network that a fine-tuning run kept, once its training is over.
+
+    Raises:
         ConfigError: `run` is no folder of a fine-tuning run, or of a task that is not exported.
-        CheckpointError: it is not finished, or its weights do not say what they fit.
+        CheckpointError: there are no weights, or they do not say what they fit.
     """
     written = run / "config.yaml"
     if not written.is_file() or not written.read_text("utf-8").startswith("# finetune\n"):
         raise ConfigError(f"{run} is no folder of a fine-tuning run; `medssl finetune` makes one")
     weights = run / "checkpoints" / "model.safetensors"
-    if not (run / "summary.json").is_file():
-        raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
     about = read_metadata(weights)
     model = described_model(weights)
     if model is None or not {"task", "classes", "patch_size", "units"} <= about.keys():
