@@ -49,12 +49,12 @@ def write_finetuning_report(
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
-        Section("Results on the test part", _results(results)),
+        Section("Results on the test part", results_parts(results)),
         Section("Training", _curves(run, fitted)),
         Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
     ]
     if config.task.name == "segmentation":
-        worst = _worst_cases(run, store, config.task.mask, fitted.predictions)
+        worst = worst_cases(run, store, config.task.mask, fitted.predictions)
         sections.append(Section("The worst test cases", worst))
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))
     return write_page(
@@ -65,7 +65,8 @@ def write_finetuning_report(
     )
 
 
-def _results(results: Results) -> list[Part]:
+def results_parts(results: Results) -> list[Part]:
+    """The table of metrics with their intervals, and what it means."""
     rows = [_row(name, interval) for name, interval in results.metrics.items()]
     if results.size is not None:
         rows.append(_row("auc_macro of size alone", results.size.size_only))
@@ -113,7 +114,7 @@ def _curves(run: RunFolder, fitted: Fit) -> list[Part]:
     return parts
 
 
-def _worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFrame) -> list[Part]:
+def worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFrame) -> list[Part]:
     """Pictures of the test cases with the lowest mean Dice."""
     from medssl.transfer.metrics import dice_by_case, mask_classes
     from medssl.transfer.predictions import read_mask

@@ -141,22 +141,40 @@ class FitConfig(Config):
 class SplitConfig(Config):
     """Who tests, who validates, who trains; a patient is in one part alone."""
 
-    source: Literal["fractions", "cases"] = Field(
+    source: Literal["fractions", "cases", "folds"] = Field(
         "fractions",
         description="fractions: patients are split here; cases: by the split column of --cases "
-        "(train, val, test).",
+        "(train, val, test); folds: cross-validation, in which every patient tests once.",
     )
     test: float = Field(0.2, gt=0, lt=1, description="Share of patients that test.")
-    val: float = Field(0.1, ge=0, lt=1, description="Share of patients that validate.")
+    val: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of patients that validate; of each fold's training patients where "
+        "source is folds.",
+    )
+    folds: int = Field(
+        5, ge=2, description="source folds: how many parts the patients are dealt into."
+    )
     seed: int = Field(0, description="Another seed deals the patients anew.")
 
     @model_validator(mode="after")
     def _somebody_trains(self) -> SplitConfig:
-        if self.test + self.val >= 1:
+        idle = {
+            "fractions": {"folds"},
+            "folds": {"test"},
+            "cases": {"test", "val", "folds", "seed"},
+        }
+        given = [
+            name
+            for name in sorted(idle[self.source])
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if given:
+            raise ValueError(f"{', '.join(given)}: without effect where source is {self.source}")
+        if self.source == "fractions" and self.test + self.val >= 1:
             raise ValueError("test and val leave no patient to train on")
-        given = self.model_fields_set & {"test", "val", "seed"}
-        if self.source == "cases" and given:
-            raise ValueError(f"{', '.join(sorted(given))}: without effect where source is cases")
         return self
 
 

@@ -21,7 +21,15 @@ BASE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["smoke", "classification", "segmentation", "hippocampus", "lung_nodules"]
+    "name",
+    [
+        "smoke",
+        "classification",
+        "segmentation",
+        "hippocampus",
+        "lung_nodules",
+        "lung_nodules_folds",
+    ],
 )
 def test_the_example_configurations_are_valid(name: str) -> None:
     load_config(FinetuneConfig, bundled(f"configs/finetune/{name}.yaml"))
@@ -37,6 +45,8 @@ def test_the_example_configurations_are_valid(name: str) -> None:
         ({"select_by": "auc_macro"}, "segmentation has no metric auc_macro"),
         ({"split": {"test": 0.5, "val": 0.5}}, "no patient to train on"),
         ({"split": {"source": "cases", "seed": 1}}, "seed: without effect"),
+        ({"split": {"source": "folds", "test": 0.3}}, "test: without effect where source is folds"),
+        ({"split": {"folds": 3}}, "folds: without effect where source is fractions"),
         ({"task": {"name": "segmentation", "classes": [0, 1]}}, "0 is the background"),
         ({"task": {"name": "classification", "label": "x", "classes": ["a", "a"]}}, "twice"),
         ({"augmnt": {}}, "did you mean augment"),
