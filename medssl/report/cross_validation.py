@@ -8,7 +8,7 @@ import yaml
 
 from medssl.engine.run_folder import RunFolder
 from medssl.report.figures import loss_curve
-from medssl.report.finetuning import results_parts, worst_cases
+from medssl.report.finetuning import effort, results_parts, worst_cases
 from medssl.report.page import (
     Part,
     Section,
@@ -59,11 +59,19 @@ def write_cross_validation_report(
                 text(
                     "Every case was predicted once, by the network of the fold in which its "
                     "patient tested. Rows of all folds are judged together; their logits come "
-                    "from different networks, which costs the pooled AUC a little."
+                    "from different networks, which can make the pooled AUC lower than the mean of "
+                    "the folds'."
                 ),
             ],
         ),
-        Section("Fold by fold", [_table(predictions, done, results), *_curves(run, config, done)]),
+        Section(
+            "Fold by fold",
+            [
+                _table(predictions, done, results),
+                *_calibration(predictions, done),
+                *_curves(run, config, done),
+            ],
+        ),
         Section("Initial weights", [code("\n".join(load_report))]),
     ]
     if config.task.name == "segmentation":
@@ -73,8 +81,7 @@ def write_cross_validation_report(
     return write_page(
         run.path / "report.html",
         f"Cross-validation: {config.task.name}",
-        f"{len(done)} folds, each from {start}, {config.steps} steps of {config.batch_size} "
-        "patches.",
+        f"{len(done)} folds, each from {start}. {effort(config)}",
         sections,
     )
 
@@ -100,9 +107,33 @@ def _table(predictions: pd.DataFrame, done: list[FoldResult], results: Results) 
     return table([*heads, "step", "seconds"], rows)
 
 
+def _calibration(predictions: pd.DataFrame, done: list[FoldResult]) -> list[Part]:
+    """What temperature scaling changed, each fold having a temperature of its own."""
+    from medssl.transfer.calibration import scaled
+    from medssl.transfer.metrics import ece
+
+    told = [fold.summary["calibration"] for fold in done]
+    if None in told:
+        return []
+    temperatures = [calibration["temperature"] for calibration in told]
+    unscaled = scaled(predictions, 1 / predictions["fold"].map(dict(enumerate(temperatures))))
+    return [
+        text(
+            f"Logits are divided by each fold's temperature, {min(temperatures):.2f} to "
+            f"{max(temperatures):.2f}, fitted on its validation part: ECE out of fold is "
+            f"{ece(unscaled):.3f} before and {ece(predictions):.3f} after."
+        )
+    ]
+
+
 def _curves(run: RunFolder, config: FinetuneConfig, done: list[FoldResult]) -> list[Part]:
     parts = [
-        text("Train, val and test count patients; step is that of the weights that predicted.")
+        text("Train, val and test count patients; step is that of the weights that predicted."),
+        *(
+            text(f"Fold {number}: {line}")
+            for number, fold in enumerate(done)
+            for line in fold.summary["told"]
+        ),
     ]
     shown = {
         "loss.png": ("train/loss", "Mean training loss between two lines of the log, by step."),

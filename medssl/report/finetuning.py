@@ -60,9 +60,17 @@ def write_finetuning_report(
     return write_page(
         run.path / "report.html",
         f"Fine-tuning: {config.task.name}",
-        f"From {start}, {config.steps} steps of {config.batch_size} patches.",
+        f"From {start}. {effort(config)}",
         sections,
     )
+
+
+def effort(config: FinetuneConfig) -> str:
+    """What is trained and for how long, in a sentence."""
+    regime = config.regime.name.replace("_", " ")
+    if config.regime.name in ("linear_probe", "knn"):
+        return f"Regime: {regime} on frozen embeddings, no steps."
+    return f"Regime: {regime}, at most {config.steps} steps of {config.batch_size} patches."
 
 
 def results_parts(results: Results) -> list[Part]:
@@ -94,10 +102,13 @@ def _row(name: str, interval: Interval) -> list[str | float | int]:
 
 
 def _curves(run: RunFolder, fitted: Fit) -> list[Part]:
+    parts = [text(line) for line in fitted.told]
+    if not fitted.outcome.steps:
+        return parts
     rows = run.read_metrics()
     png = figure_png(loss_curve(rows, ["train/loss"]))
     (run.path / "loss.png").write_bytes(png)
-    parts = [figure(png, "Mean training loss between two lines of the log, by step.")]
+    parts += [figure(png, "Mean training loss between two lines of the log, by step.")]
     looked_at = [
         name for name in ("val/auc_macro", "val/dice_mean") if any(name in r for r in rows)
     ]

@@ -138,6 +138,8 @@ def _fold(
                         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
                         "parts": describe_parts(cases),
                         "load_report": fitted.load_report,
+                        "calibration": fitted.calibration and fitted.calibration.as_dict(),
+                        "told": fitted.told,
                     }
                 )
                 status = "FINISHED"

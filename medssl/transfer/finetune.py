@@ -165,6 +165,8 @@ def _write(
         "parts": describe_parts(cases),
         "notes": notes,
         "load_report": fitted.load_report,
+        "calibration": fitted.calibration and fitted.calibration.as_dict(),
+        "told": fitted.told,
         "lines": lines,
     }
     run.finish(summary)
