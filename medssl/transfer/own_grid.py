@@ -12,7 +12,7 @@ from medssl.augment.array_sampling import Size
 from medssl.volume import Affine, Array
 
 _AT_ONCE = 8  # planes of the scan interpolated at once
-_WHOLE = 1e-6  # of a voxel: a map by no more than this is one from voxel to voxel
+_STRAIGHT = 1e-6  # of a voxel: what turns or moves less is rounding
 
 Floats = npt.NDArray[np.float32]
 
@@ -99,27 +99,37 @@ def _fill(
 
 
 def _likeliest(held: Floats, linear: Affine, offset: Affine, shape: tuple[int, ...]) -> Array:
-    whole = np.rint(linear)
-    off = np.abs(np.rint(offset) - offset).max()
-    if np.abs(whole - linear).max() * max(shape) + off < _WHOLE:
-        return _picked(held, whole.astype(int), np.rint(offset).astype(int), shape)
     best = np.zeros(shape, dtype=np.uint16)
     highest = np.full(shape, -np.inf, dtype=np.float32)
+    source = np.abs(linear).argmax(axis=1)  # axis of the scan that runs along each network axis
+    across = linear.copy()
+    across[np.arange(3), source] = 0.0
+    straight = np.abs(across).max() * max(shape) < _STRAIGHT
     for number, probabilities in enumerate(held):
-        own = ndimage.affine_transform(
-            probabilities, linear, offset, output_shape=shape, order=1, mode="nearest"
-        )
+        if straight:
+            own = _interpolated(probabilities, linear, offset, shape, source)
+        else:
+            own = ndimage.affine_transform(
+                probabilities, linear, offset, output_shape=shape, order=1, mode="nearest"
+            )
         better = own > highest
         best[better], highest[better] = number, own[better]
     return best
 
 
-def _picked(held: Floats, linear: Array, offset: Array, shape: tuple[int, ...]) -> Array:
-    """Where each voxel of the scan is one of the network's: nothing is left to interpolate."""
-    source = np.abs(linear).argmax(axis=1)  # axis of the scan that runs along each network axis
-    index = [
-        np.clip(linear[a, source[a]] * np.arange(shape[source[a]]) + offset[a], 0, n - 1)
-        for a, n in enumerate(held.shape[1:])
-    ]
-    numbers = held[(slice(None), *np.ix_(*index))].argmax(axis=0)
-    return np.asarray(numbers.transpose(np.argsort(source)))
+def _interpolated(
+    values: Floats, linear: Affine, offset: Affine, shape: tuple[int, ...], source: Array
+) -> Floats:
+    """As `affine_transform`, one axis after the other, where those of both grids are parallel."""
+    for a in np.argsort([shape[s] / n for s, n in zip(source, values.shape, strict=True)]):
+        length = values.shape[a]
+        at = linear[a, source[a]] * np.arange(shape[source[a]]) + offset[a]
+        at = np.clip(np.where(np.abs(at - np.rint(at)) < _STRAIGHT, np.rint(at), at), 0, length - 1)
+        below = np.floor(at).astype(np.intp)
+        share = np.expand_dims((at - below).astype(np.float32), [n for n in range(3) if n != a])
+        lower = values.take(below, axis=a)
+        if share.any():
+            upper = values.take(np.minimum(below + 1, length - 1), axis=a)
+            lower += (upper - lower) * share
+        values = lower
+    return values.transpose(np.argsort(source))
