@@ -8,7 +8,7 @@ import yaml
 
 from medssl.engine.run_folder import RunFolder
 from medssl.report.figures import loss_curve
-from medssl.report.finetuning import effort, results_parts, worst_cases
+from medssl.report.finetuning import effort, results_parts, subgroup_parts, worst_cases
 from medssl.report.page import (
     Part,
     Section,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from medssl.transfer.config import FinetuneConfig
     from medssl.transfer.cross_validation import FoldResult
     from medssl.transfer.results import Results
+
+_MOST_METRICS = 6  # the table has no room for more
 
 
 def write_cross_validation_report(
@@ -55,7 +57,7 @@ def write_cross_validation_report(
         Section(
             "Results out of fold",
             [
-                *results_parts(results),
+                *results_parts(config, results),
                 text(
                     "Every case was predicted once, by the network of the fold in which its "
                     "patient tested. Rows of all folds are judged together; their logits come "
@@ -64,6 +66,7 @@ def write_cross_validation_report(
                 ),
             ],
         ),
+        Section("By subgroup", subgroup_parts(results)),
         Section(
             "Fold by fold",
             [
@@ -91,6 +94,7 @@ def _table(predictions: pd.DataFrame, done: list[FoldResult], results: Results) 
     from medssl.transfer.results import COMPARED
 
     names = [name.removeprefix("test/") for name in done[0].summary["metrics"]]
+    names = [name for name in names if "/" not in name][:_MOST_METRICS]
     heads = ["fold", "train", "val", "test", *names]
     heads += [f"{COMPARED} of size alone"] if results.size is not None else []
     rows = []
@@ -110,7 +114,7 @@ def _table(predictions: pd.DataFrame, done: list[FoldResult], results: Results) 
 def _calibration(predictions: pd.DataFrame, done: list[FoldResult]) -> list[Part]:
     """What temperature scaling changed, each fold having a temperature of its own."""
     from medssl.transfer.calibration import scaled
-    from medssl.transfer.metrics import ece
+    from medssl.transfer.classification_metrics import ece
 
     told = [fold.summary["calibration"] for fold in done]
     if None in told:

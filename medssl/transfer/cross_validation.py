@@ -25,7 +25,8 @@ from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.ensemble import write_ensemble
 from medssl.transfer.fit import fit
 from medssl.transfer.folds import cases_of_fold, keep_folds
-from medssl.transfer.metrics import all_metrics
+from medssl.transfer.metrics import all_metrics, with_case_columns
+from medssl.transfer.operating_point import with_operating_point
 from medssl.transfer.predictions import write_predictions
 from medssl.transfer.results import Results, results_of_test_part
 from medssl.transfer.tracked import start_tracking
@@ -94,7 +95,8 @@ def cross_validate(
 def out_of_fold(done: list[FoldResult], root: Path) -> pd.DataFrame:
     """The test predictions of all folds in one frame, with the column `fold`.
 
-    Paths of masks become relative to `root`.
+    Paths of masks become relative to `root`. Where a fold's validation part chose no threshold,
+    nothing is called positive or negative in any.
     """
     parts = []
     for number, fold in enumerate(done):
@@ -103,6 +105,8 @@ def out_of_fold(done: list[FoldResult], root: Path) -> pd.DataFrame:
             part["mask_path"] = f"{fold.run.relative_to(root).as_posix()}/" + part["mask_path"]
         part.insert(3, "fold", number)
         parts.append(part)
+    if not all("called" in part for part in parts):
+        parts = [part.drop(columns="called", errors="ignore") for part in parts]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -126,8 +130,9 @@ def _fold(
             status = "FAILED"
             try:
                 fitted = fit(config, store, cases, run, tracker, progress, config.seed)
-                write_predictions(predicted, fitted.predictions)
-                test = fitted.predictions[fitted.predictions["split"] == "test"]
+                predictions = with_case_columns(with_operating_point(fitted.predictions))
+                write_predictions(predicted, predictions)
+                test = predictions[predictions["split"] == "test"]
                 figures = {f"test/{name}": value for name, value in all_metrics(test).items()}
                 tracker.log(config.steps, figures)
                 run.finish(
@@ -163,9 +168,9 @@ def _write(
     """Predictions, ensemble, report and, last, the summary that says that the run is done."""
     written = [run.path / "predictions.parquet"]
     write_predictions(written[0], predictions)
-    if results.size is not None:
-        written.append(run.path / "predictions_size_only.parquet")
-        write_predictions(written[1], results.size.predictions)
+    for name, table in results.tables().items():
+        written.append(run.path / name)
+        write_predictions(written[-1], table)
     written.append(write_ensemble(run.path, [fold.weights for fold in done]))
     written.append(
         write_cross_validation_report(run, config, store, notes, predictions, done, results)
@@ -180,6 +185,7 @@ def _write(
     run.finish(
         {
             "metrics": results.summary(),
+            "subgroups": [group.record() for group in results.subgroups],
             "seconds": seconds,
             "folds": [fold.summary for fold in done],
             "notes": notes,

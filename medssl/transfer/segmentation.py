@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -18,13 +17,10 @@ from medssl.progress import SILENT, Progress
 from medssl.store import Store
 from medssl.transfer.config import FitConfig, SegmentationTask
 from medssl.transfer.objectives import SegmentationObjective
-from medssl.transfer.predictions import overlap_columns, save_mask
+from medssl.transfer.predictions import mask_columns, save_mask
 from medssl.transfer.sources import SegmentationSource, scans_of
-from medssl.transfer.whole_volume import classes_on_own_grid, read_whole
+from medssl.transfer.whole_volume import predict_mask
 from medssl.volume import Array
-
-_WINDOW_OVERLAP = 0.5
-_WINDOWS_AT_ONCE = 2
 
 
 class Segmentation:
@@ -51,6 +47,7 @@ class Segmentation:
         assert isinstance(config.task, SegmentationTask)
         self.store, self.patch, self.mask = store, config.augment.patch, config.task.mask
         self.classes = tuple(int(c) for c in classes)
+        self.nsd_tolerance_mm = config.task.nsd_tolerance_mm
         self.source = SegmentationSource(
             store,
             cases[cases["split"] == "train"],
@@ -79,32 +76,14 @@ class Segmentation:
         for scan in scans_of(self.store, cases):
             predicted = self.predict_mask(reader, scan)
             reference = self.store.read_label(scan.volume_uid, self.mask).voxels
-            voxel_mm3 = abs(float(np.linalg.det(scan.affine[:3, :3])))
-            row = overlap_columns(predicted, reference, self.classes, voxel_mm3)
+            row = mask_columns(
+                predicted, reference, self.classes, scan.affine, self.nsd_tolerance_mm
+            )
             rows.append(row | (save_mask(masks, scan.volume_uid, predicted) if masks else {}))
             progress.advance(1)
         known = cases[["volume_uid", "patient_key", "split"]].reset_index(drop=True)
         return pd.concat([known, pd.DataFrame(rows)], axis=1)
 
-    @torch.no_grad()
     def predict_mask(self, reader: Reader, scan: ScanInfo) -> Array:
         """The predicted values of the mask at the scan's own voxels, (D, H, W)."""
-        from monai.inferers import sliding_window_inference
-
-        device = next(self.network.parameters()).device
-        image, matrix = read_whole(reader, scan, self.patch)
-        # Windows are put together in the machine's memory: a large scan does not fit on a GPU.
-        logits = sliding_window_inference(
-            torch.from_numpy(image)[None, None],
-            self.patch.size,
-            _WINDOWS_AT_ONCE,
-            self.network,
-            overlap=_WINDOW_OVERLAP,
-            mode="gaussian",
-            cval=scan.normaliser.background,
-            sw_device=device,
-            device=torch.device("cpu"),
-        )
-        probabilities = torch.softmax(logits.float(), dim=1)[0].numpy()
-        numbers = classes_on_own_grid(probabilities, matrix, scan.shape)
-        return np.asarray((0, *self.classes))[numbers]
+        return predict_mask(self.network, reader, scan, self.patch, (0, *self.classes))
