@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from medssl.transfer.calibration import LEAST, calibration, fitted_temperature, scaled
-from medssl.transfer.metrics import auc_macro, ece
+from medssl.transfer.classification_metrics import auc_macro, ece
 
 
 def drawn(number: int, classes: int, times: float, seed: int = 0) -> pd.DataFrame:
