@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -18,7 +17,7 @@ from medssl.progress import SILENT, Progress
 from medssl.store import Store
 from medssl.transfer.config import FitConfig, SegmentationTask
 from medssl.transfer.objectives import SegmentationObjective
-from medssl.transfer.predictions import overlap_columns, save_mask
+from medssl.transfer.predictions import mask_columns, save_mask
 from medssl.transfer.sources import SegmentationSource, scans_of
 from medssl.transfer.whole_volume import predict_mask
 from medssl.volume import Array
@@ -48,6 +47,7 @@ class Segmentation:
         assert isinstance(config.task, SegmentationTask)
         self.store, self.patch, self.mask = store, config.augment.patch, config.task.mask
         self.classes = tuple(int(c) for c in classes)
+        self.nsd_tolerance_mm = config.task.nsd_tolerance_mm
         self.source = SegmentationSource(
             store,
             cases[cases["split"] == "train"],
@@ -76,8 +76,9 @@ class Segmentation:
         for scan in scans_of(self.store, cases):
             predicted = self.predict_mask(reader, scan)
             reference = self.store.read_label(scan.volume_uid, self.mask).voxels
-            voxel_mm3 = abs(float(np.linalg.det(scan.affine[:3, :3])))
-            row = overlap_columns(predicted, reference, self.classes, voxel_mm3)
+            row = mask_columns(
+                predicted, reference, self.classes, scan.affine, self.nsd_tolerance_mm
+            )
             rows.append(row | (save_mask(masks, scan.volume_uid, predicted) if masks else {}))
             progress.advance(1)
         known = cases[["volume_uid", "patient_key", "split"]].reset_index(drop=True)

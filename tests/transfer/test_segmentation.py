@@ -22,6 +22,7 @@ from medssl.transfer.own_grid import classes_on_own_grid
 from medssl.transfer.predictions import read_mask
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.sources import scans_of
+from medssl.transfer.surfaces import nsd_and_hd95
 from medssl.transfer.whole_volume import covering_map, read_planes
 
 from .conftest import ball_scan, write_scans
@@ -152,4 +153,9 @@ def test_rows_count_voxels_and_masks_are_kept(ball_store: Path, tmp_path: Path) 
         voxel_mm3 = abs(np.linalg.det(store.affine(row["volume_uid"])[:3, :3]))
         assert row["volume_true_mm3_1"] == pytest.approx((reference == 1).sum() * voxel_mm3)
         assert len(row["mask_sha256"]) == 64
+        surfaces = nsd_and_hd95(
+            predicted == 1, reference == 1, store.affine(row["volume_uid"]), task.nsd_tolerance_mm
+        )
+        assert (row["nsd_1"], row["hd95_mm_1"]) == surfaces
+        assert row["lesion_tp_1"] + row["lesion_fn_1"] == 1
     assert isinstance(scans_of(store, cases)[0], ScanInfo)
