@@ -8,7 +8,13 @@ import yaml
 
 from medssl.engine.run_folder import RunFolder
 from medssl.report.figures import loss_curve
-from medssl.report.finetuning import effort, results_parts, subgroup_parts, worst_cases
+from medssl.report.finetuning import (
+    effort,
+    results_parts,
+    rules,
+    subgroup_parts,
+    worst_cases,
+)
 from medssl.report.page import (
     Part,
     Section,
@@ -57,7 +63,8 @@ def write_cross_validation_report(
         Section(
             "Results out of fold",
             [
-                *results_parts(config, results),
+                *results_parts(results),
+                *rules(config, results),
                 text(
                     "Every case was predicted once, by the network of the fold in which its "
                     "patient tested. Rows of all folds are judged together; their logits come "

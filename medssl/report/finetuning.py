@@ -52,7 +52,7 @@ def write_finetuning_report(
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
-        Section("Results on the test part", results_parts(config, results)),
+        Section("Results on the test part", [*results_parts(results), *rules(config, results)]),
         Section("By subgroup", subgroup_parts(results)),
         Section("Training", _curves(run, fitted, results.primary)),
         Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
@@ -77,12 +77,8 @@ def effort(config: FinetuneConfig) -> str:
     return f"Regime: {regime}, at most {config.steps} steps of {config.batch_size} patches."
 
 
-def results_parts(config: FinetuneConfig, results: Results) -> list[Part]:
-    """The metrics with their intervals, and how they count."""
-    return [*_results(results), *_rules(config, results)]
-
-
-def _results(results: Results) -> list[Part]:
+def results_parts(results: Results) -> list[Part]:
+    """The table of metrics with their intervals, and what it means."""
     if any("/" in name for name in results.metrics):
         parts = [_by_class(results.metrics)]
     else:
@@ -133,7 +129,7 @@ def _with_ends(interval: Interval | None) -> str:
     return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
 
-def _rules(config: FinetuneConfig, results: Results) -> list[Part]:
+def rules(config: FinetuneConfig, results: Results) -> list[Part]:
     """How the metrics count what could be counted in several ways."""
     told = []
     if "auprc_macro" in results.metrics:
@@ -156,7 +152,6 @@ def _rules(config: FinetuneConfig, results: Results) -> list[Part]:
 
 
 def subgroup_parts(results: Results) -> list[Part]:
-    """The metrics of each subgroup."""
     if not results.subgroups:
         return [
             text(
@@ -193,7 +188,7 @@ def _shown_by_subgroup(results: Results) -> list[str]:
 
 
 def _curves(run: RunFolder, fitted: Fit, primary: str) -> list[Part]:
-    parts = [text(line) for line in fitted.told]
+    parts: list[Part] = [text(line) for line in fitted.told]
     if not fitted.outcome.steps:
         return parts
     rows = run.read_metrics()

@@ -14,8 +14,12 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from medssl.transfer.classification_metrics import ece, num_classes, targets_and_logits
-from medssl.transfer.metrics import Floats, Ints
+from medssl.transfer.classification_metrics import (
+    ece,
+    num_classes,
+    targets_and_logits,
+)
+from medssl.transfer.weighted import Floats, Ints
 
 LEAST, MOST = 0.05, 20.0
 

@@ -105,9 +105,9 @@ def out_of_fold(done: list[FoldResult], root: Path) -> pd.DataFrame:
             part["mask_path"] = f"{fold.run.relative_to(root).as_posix()}/" + part["mask_path"]
         part.insert(3, "fold", number)
         parts.append(part)
-    if not all("called" in part for part in parts):
-        parts = [part.drop(columns="called", errors="ignore") for part in parts]
-    return pd.concat(parts, ignore_index=True)
+    whole = pd.concat(parts, ignore_index=True)
+    # A fold whose validation part lacks a class has no threshold, so that not every case is called.
+    return whole.drop(columns=[c for c in ("called",) if c in whole and whole[c].isna().any()])
 
 
 def _fold(
@@ -130,9 +130,9 @@ def _fold(
             status = "FAILED"
             try:
                 fitted = fit(config, store, cases, run, tracker, progress, config.seed)
-                predictions = with_case_columns(with_operating_point(fitted.predictions))
-                write_predictions(predicted, predictions)
-                test = predictions[predictions["split"] == "test"]
+                frame = with_case_columns(with_operating_point(fitted.predictions))
+                write_predictions(predicted, frame)
+                test = frame[frame["split"] == "test"]
                 figures = {f"test/{name}": value for name, value in all_metrics(test).items()}
                 tracker.log(config.steps, figures)
                 run.finish(
