@@ -32,6 +32,8 @@ class MonaiNetwork:
 
 def as_monai_network(finetuned: Finetuned) -> MonaiNetwork | None:
     """MONAI's network that computes the same; None where MONAI has none."""
+    if not finetuned.is_plain:
+        return None
     model, outputs = finetuned.model, len(finetuned.outputs)
     segments = finetuned.task == "segmentation"
     if isinstance(model, SegResNetConfig) and segments and _halves(finetuned, model):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -20,11 +19,8 @@ from medssl.transfer.config import FitConfig, SegmentationTask
 from medssl.transfer.objectives import SegmentationObjective
 from medssl.transfer.predictions import mask_columns, save_mask
 from medssl.transfer.sources import SegmentationSource, scans_of
-from medssl.transfer.whole_volume import classes_on_own_grid, read_whole
+from medssl.transfer.whole_volume import predict_mask
 from medssl.volume import Array
-
-_WINDOW_OVERLAP = 0.5
-_WINDOWS_AT_ONCE = 2
 
 
 class Segmentation:
@@ -88,25 +84,6 @@ class Segmentation:
         known = cases[["volume_uid", "patient_key", "split"]].reset_index(drop=True)
         return pd.concat([known, pd.DataFrame(rows)], axis=1)
 
-    @torch.no_grad()
     def predict_mask(self, reader: Reader, scan: ScanInfo) -> Array:
         """The predicted values of the mask at the scan's own voxels, (D, H, W)."""
-        from monai.inferers import sliding_window_inference
-
-        device = next(self.network.parameters()).device
-        image, matrix = read_whole(reader, scan, self.patch)
-        # Windows are put together in the machine's memory: a large scan does not fit on a GPU.
-        logits = sliding_window_inference(
-            torch.from_numpy(image)[None, None],
-            self.patch.size,
-            _WINDOWS_AT_ONCE,
-            self.network,
-            overlap=_WINDOW_OVERLAP,
-            mode="gaussian",
-            cval=scan.normaliser.background,
-            sw_device=device,
-            device=torch.device("cpu"),
-        )
-        probabilities = torch.softmax(logits.float(), dim=1)[0].numpy()
-        numbers = classes_on_own_grid(probabilities, matrix, scan.shape)
-        return np.asarray((0, *self.classes))[numbers]
+        return predict_mask(self.network, reader, scan, self.patch, (0, *self.classes))

@@ -24,7 +24,7 @@ from medssl.augment.config import PatchConfig
 from medssl.augment.normalise import Normaliser
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import sample_volume
+from medssl.augment.spatial import sample, sample_volume
 from medssl.errors import ConfigError
 from medssl.export.bundle import export_bundle
 from medssl.export.bundle_scripts.preprocess import Measured, OnTrainingGrid, normalisation
@@ -41,7 +41,7 @@ from medssl.store.describe import describe_values, foreground_of, geometry_colum
 from medssl.store.voxels import write_voxels
 from medssl.store.writer import create_store, volume_path, write_part
 from medssl.transfer.sources import foreground_centre
-from medssl.transfer.whole_volume import classes_on_own_grid, read_whole
+from medssl.transfer.whole_volume import covering_map, predict_mask
 from medssl.volume import Modality, Units, Volume
 
 Runs = Callable[..., nn.Module]
@@ -95,7 +95,8 @@ def test_scans_are_resampled_and_normalised_as_in_training(tmp_path: Path, units
     volume = scan(units)
     store, info = stored(tmp_path / "store", volume)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    whole, _ = read_whole(reader, info, PatchConfig(size=(16, 16, 16), spacing_mm=SPACING))
+    matrix, shape = covering_map(info, np.array([SPACING] * 3))
+    whole = sample(reader, info, matrix, shape).image
     np.testing.assert_allclose(preprocessed(volume)[0].numpy(), whole, atol=2e-4)
 
     size = (20, 44, 12)  # beyond the scan along one axis
@@ -181,21 +182,13 @@ def run_bundle(bundle: Path, scans: Path, out: Path) -> None:
 def test_a_run_by_monai_segments_as_medssl_does(
     tmp_path: Path, finetuned_run: Runs, units: Units
 ) -> None:
-    from monai.inferers import sliding_window_inference
-
     patch = (16, 32, 16)  # longer than the scan along one axis
     net = finetuned_run(tmp_path / "run", patch=patch, units=(units,), spacing_mm=SPACING)
     volume = scan(units)
     store, info = stored(tmp_path / "store", volume)
     config = PatchConfig(size=patch, spacing_mm=SPACING)
-    image, matrix = read_whole(Reader(store, CacheConfig(gigabytes=0)), info, config)
-    with torch.no_grad():
-        logits = sliding_window_inference(
-            torch.from_numpy(image)[None, None], patch, 2, net, overlap=0.5, mode="gaussian",
-            cval=info.normaliser.background,
-        )  # fmt: skip
-    numbers = classes_on_own_grid(torch.softmax(logits, 1)[0].numpy(), matrix, info.shape)
-    expected = np.array([0, 1, 3])[numbers]
+    reader = Reader(store, CacheConfig(gigabytes=0))
+    expected = predict_mask(net, reader, info, config, (0, 1, 3))
     assert len(np.unique(expected)) > 1  # else any mask of one value would do
 
     (tmp_path / "scans").mkdir()
