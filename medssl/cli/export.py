@@ -13,6 +13,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+FINETUNED = Annotated[Path, typer.Argument(help="Folder of a finished fine-tuning run.")]
+
 
 @app.command("nnunet")
 def nnunet(
@@ -33,3 +35,36 @@ def nnunet(
 
     for line in export_nnunet(run, out, plans).lines():
         print(line)
+
+
+@app.command("onnx")
+def onnx(
+    run: FINETUNED, out: Annotated[Path, typer.Option("--out", help="File to write.")]
+) -> None:
+    """Write a classifier or segmenter as ONNX, checked against torch in onnxruntime."""
+    from medssl.export.onnx_file import export_onnx
+
+    for line in export_onnx(run, out).lines():
+        print(line)
+
+
+@app.command("bundle")
+def bundle(
+    run: FINETUNED, out: Annotated[Path, typer.Option("--out", help="Folder to write.")]
+) -> None:
+    """Write a classifier or segmenter as a MONAI bundle, which runs without medssl."""
+    from medssl.export.bundle import export_bundle
+
+    for line in export_bundle(run, out).lines():
+        print(line)
+
+
+@app.command("card")
+def card(
+    run: FINETUNED,
+    out: Annotated[Path, typer.Option("--out", help="File to write: .html or .md.")],
+) -> None:
+    """Write a model card from the run's own records: results, limits, data, origin."""
+    from medssl.export.card import write_card
+
+    print(f"card: {write_card(run, out)}")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,13 +178,7 @@ def _spacing(weights: Path, order: PatchSize) -> list[float] | None:
 def _write_checkpoint(out: Path, content: dict[str, Any]) -> None:
     written = io.BytesIO()
     torch.save(content, written)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(written.getbuffer())
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(out, written.getvalue())
 
 
 def _number(dataset: str) -> str:

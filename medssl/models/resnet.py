@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from medssl.models.config import ResNetConfig
 from medssl.models.encoder import Encoder
 
-_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-_WIDTHS = (64, 128, 256, 512)
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+WIDTHS = (64, 128, 256, 512)
 _GROUPS = 32  # Wu and He, Group normalization, 2018
 
 
@@ -29,7 +29,7 @@ class ResNetEncoder(Encoder):
         self.config: ResNetConfig = config
         self.in_channels = in_channels
         expansion = 4 if config.depth == 50 else 1
-        self.channels = (_WIDTHS[0], *(width * expansion for width in _WIDTHS))
+        self.channels = (WIDTHS[0], *(width * expansion for width in WIDTHS))
         self.embed_dim = self.channels[-1]
         library = _monai_resnet(config, in_channels)
         self.conv1: nn.Conv3d = library.conv1
@@ -83,8 +83,8 @@ def _monai_resnet(config: ResNetConfig, in_channels: int) -> Any:
     bias, shortcut = get_medicalnet_pretrained_resnet_args(config.depth)
     return ResNet(
         block="bottleneck" if config.depth == 50 else "basic",
-        layers=list(_BLOCKS[config.depth]),
-        block_inplanes=list(_WIDTHS),
+        layers=list(BLOCKS[config.depth]),
+        block_inplanes=list(WIDTHS),
         n_input_channels=in_channels,
         conv1_t_stride=config.conv1_stride,
         shortcut_type=shortcut,

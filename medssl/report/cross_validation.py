@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import yaml
 
 from medssl.engine.run_folder import RunFolder
+from medssl.report.explanation import explanation_sections
 from medssl.report.figures import loss_curve
 from medssl.report.finetuning import (
     effort,
     results_parts,
     rules,
     subgroup_parts,
-    worst_cases,
 )
 from medssl.report.page import (
     Part,
@@ -84,9 +84,7 @@ def write_cross_validation_report(
         ),
         Section("Initial weights", [code("\n".join(load_report))]),
     ]
-    if config.task.name == "segmentation":
-        worst = worst_cases(run, store, config.task.mask, predictions)
-        sections.append(Section("The worst test cases", worst))
+    sections += explanation_sections(run, config, store, predictions)
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))
     return write_page(
         run.path / "report.html",

@@ -6,13 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 import yaml
 
 from medssl.engine.run_folder import RunFolder
+from medssl.report.explanation import explanation_sections
 from medssl.report.figures import loss_curve
-from medssl.report.overlay import overlay_figure
 from medssl.report.page import (
     Part,
     Section,
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from medssl.transfer.intervals import Interval
     from medssl.transfer.results import Results
 
-_WORST = 3
-
 
 def write_finetuning_report(
     run: RunFolder,
@@ -57,9 +53,7 @@ def write_finetuning_report(
         Section("Training", _curves(run, fitted, results.primary)),
         Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
     ]
-    if config.task.name == "segmentation":
-        worst = worst_cases(run, store, config.task.mask, fitted.predictions)
-        sections.append(Section("The worst test cases", worst))
+    sections += explanation_sections(run, config, store, fitted.predictions)
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))
     return write_page(
         run.path / "report.html",
@@ -206,31 +200,4 @@ def _curves(run: RunFolder, fitted: Fit, primary: str) -> list[Part]:
         parts.append(
             text(f"The weights of step {outcome.best_step} predicted, the best on validation.")
         )
-    return parts
-
-
-def worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFrame) -> list[Part]:
-    """Pictures of the test cases with the lowest mean Dice."""
-    from medssl.transfer.predictions import read_mask
-    from medssl.transfer.segmentation_metrics import dice_by_case, mask_classes
-
-    test = predictions[predictions["split"] == "test"]
-    dice = dice_by_case(test)
-    defined = np.isfinite(dice).any(axis=1)
-    means = np.where(defined, np.nansum(dice, axis=1), np.nan) / np.isfinite(dice).sum(axis=1).clip(
-        1
-    )
-    parts: list[Part] = []
-    for place in np.argsort(means)[: min(_WORST, int(defined.sum()))]:
-        case = test.iloc[int(place)]
-        uid = str(case["volume_uid"])
-        reference = store.read_label(uid, mask).voxels
-        # Values of the mask that the task does not tell apart are background to it.
-        told_apart = np.isin(reference, mask_classes(test))
-        drawn = overlay_figure(
-            store.read(uid),
-            np.where(told_apart, reference, 0),
-            read_mask(run.path, str(case["mask_path"])),
-        )
-        parts.append(figure(drawn, f"Volume {uid[:8]}, mean Dice {means[place]:.3f}."))
     return parts

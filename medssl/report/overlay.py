@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def overlay_figure(volume: Volume, reference: Array, predicted: Array) -> Figure:
-    """The axial slice with most labelled voxels, plain and with both outlines.
+    """The axial slice with most of the reference, plain and with both outlines.
+
+    Where the reference is empty it is the slice with most of the prediction.
 
     Shown as radiologists look at it: from the feet, the patient's right on the left.
 
@@ -33,8 +35,8 @@ def overlay_figure(volume: Volume, reference: Array, predicted: Array) -> Figure
     truth, answer = (
         replace(volume, voxels=mask).to_ras().voxels for mask in (reference, predicted)
     )
-    labelled = ((truth > 0) | (answer > 0)).sum(axis=(0, 1))
-    k = int(labelled.argmax())
+    labelled = truth > 0 if (truth > 0).any() else answer > 0
+    k = int(labelled.sum(axis=(0, 1)).argmax())
     x_mm, y_mm, _ = image.spacing_mm
     low, high = np.percentile(image.voxels, [0.5, 99.5])
     drawn, panels = plt.subplots(1, 2, figsize=(8.4, 4.4), layout="constrained")

@@ -18,6 +18,7 @@ from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
+from medssl.transfer.digests import data_digests
 from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
 from medssl.transfer.fit import Fit, fit
 from medssl.transfer.folds import fold_cases
@@ -168,6 +169,7 @@ def _write(
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
         "parts": describe_parts(cases),
+        "data_sha256": data_digests(store, cases),
         "notes": notes,
         "load_report": fitted.load_report,
         "calibration": fitted.calibration and fitted.calibration.as_dict(),

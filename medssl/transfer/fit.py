@@ -134,6 +134,7 @@ def fit(
                 "test_time_flips": json.dumps(flips),
                 "step": str(outcome.best_step or outcome.steps),
                 "store_key_id": store.key_id,
+                "units": json.dumps(_units(store, cases)),
             },
         )
         if on_chosen is not None:
@@ -207,6 +208,12 @@ def _trained(
     _take_chosen(task.objective, outcome, run)
     early = f"ended early after step {outcome.steps} of {config.steps}, out of patience"
     return outcome, [early] if outcome.steps < config.steps else []
+
+
+def _units(store: Store, cases: pd.DataFrame) -> list[str]:
+    """Units of the training part's scans, the most frequent first: how they were normalised."""
+    learned = cases.loc[cases["split"] == "train", "volume_uid"]
+    return [str(unit) for unit in store.columns("units")["units"].loc[learned].value_counts().index]
 
 
 def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progress) -> list[str]:

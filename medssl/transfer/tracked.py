@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pandas as pd
 
 from medssl import tracking
@@ -11,6 +9,7 @@ from medssl.engine.run_folder import RunFolder
 from medssl.models.weights import read_metadata
 from medssl.store import Store
 from medssl.transfer.config import FinetuneConfig
+from medssl.transfer.digests import data_digests
 from medssl.transfer.initial import weights_file
 
 
@@ -42,9 +41,6 @@ def start_tracking(
         system_metrics=parent_id is None,
     )
     run.remember("mlflow_run", tracker.run_id)
-    for part, rows in cases.groupby("split"):
-        pixels = store.manifest.loc[rows["volume_uid"], "pixel_sha256"]
-        listed = "\n".join(sorted(pixels.index + " " + pixels))
-        digest = hashlib.sha256(listed.encode()).hexdigest()
-        tracker.dataset(str(part), digest, len(rows), context=str(part))
+    for part, digest in data_digests(store, cases).items():
+        tracker.dataset(part, digest, int((cases["split"] == part).sum()), context=part)
     return tracker

@@ -1,0 +1,139 @@
+"""A fine-tuned network as it comes out of its run, with what others must know to use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from medssl.augment.normalise import HU_RANGE, SUV_MAX
+from medssl.errors import CheckpointError, ConfigError
+from medssl.models.build import Classifier, Segmenter, build_classifier, build_segmenter
+from medssl.models.config import ModelConfig, PatchSize
+from medssl.models.pretrained import described_model
+from medssl.models.weights import read_metadata, read_weights
+from medssl.transfer.regimes import load_as_evaluated
+
+NORMALISATION = {
+    "HU": f"clip to {HU_RANGE[0]:g} ... {HU_RANGE[1]:g}, divide by 1000",
+    "SUV": f"clip to 0 ... {SUV_MAX:g}, square root",
+    "arbitrary": "clip to percentiles 0.5 and 99.5 of the foreground, subtract its median, divide "
+    "by its interquartile range / 1.349 (at least a twentieth of the clipped range)",
+}
+"""What is done to a scan's numbers before the network, by their units."""
+
+AXES = "D to the patient's right, H to the front, W to the top"
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A classifier or a segmenter, in evaluation mode, on the CPU.
+
+    Attributes:
+        run: its folder.
+        about: the metadata of its weights.
+        config: the run's config.yaml.
+        task: classification or segmentation.
+        classes: names of the outputs in order; in segmentation after the background.
+        patch: voxels (D, H, W) that it was trained on.
+        spacing_mm: between them; None where each scan's own was kept.
+    """
+
+    run: Path
+    about: dict[str, str]
+    config: dict[str, Any]
+    network: Classifier | Segmenter
+    model: ModelConfig
+    task: str
+    classes: tuple[str, ...]
+    patch: PatchSize
+    spacing_mm: tuple[float, float, float] | None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What each channel of the logits stands for."""
+        return self.classes if self.task == "classification" else ("background", *self.classes)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units of the scans that it was trained on: HU, SUV, arbitrary."""
+        return tuple(json.loads(self.about["units"]))
+
+    def random_patches(self, count: int, seed: int = 0) -> Tensor:
+        """(count, 1, D, H, W) patches of normal noise, to compare two forms of the network on."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn((count, 1, *self.patch), generator=generator)
+
+    def facts(self) -> dict[str, Any]:
+        """What a user of the network alone has to know, as plain data for JSON."""
+        return {
+            "task": self.task,
+            "classes": list(self.outputs),
+            "axes": AXES,
+            "patch_size": list(self.patch),
+            "spacing_mm": None if self.spacing_mm is None else list(self.spacing_mm),
+            "normalisation": {unit: NORMALISATION[unit] for unit in self.units},
+            "weights_sha256": self.about["weights_sha256"],
+        }
+
+
+def load_finetuned(run: Path) -> Finetuned:
+    """The network that a finished fine-tuning run kept.
+
+    Raises:
+        ConfigError, CheckpointError: as `read_network`; or the run is not finished.
+    """
+    found = read_network(run, as_evaluated=True)
+    if not (run / "summary.json").is_file():
+        raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
+    return found
+
+
+def read_network(run: Path, as_evaluated: bool = False) -> Finetuned:
+    """The network that a fine-tuning run kept, once its training is over.
+
+    Args:
+        as_evaluated: with the temperature and the mirror images that its predictions had.
+
+    Raises:
+        ConfigError: `run` is no folder of a fine-tuning run, or of a task that is not exported.
+        CheckpointError: there are no weights, or they do not say what they fit.
+    """
+    written = run / "config.yaml"
+    if not written.is_file() or not written.read_text("utf-8").startswith("# finetune\n"):
+        raise ConfigError(f"{run} is no folder of a fine-tuning run; `medssl finetune` makes one")
+    weights = run / "checkpoints" / "model.safetensors"
+    about = read_metadata(weights)
+    model = described_model(weights)
+    if model is None or not {"task", "classes", "patch_size", "units"} <= about.keys():
+        raise CheckpointError(f"{weights} does not say all that it fits; fine-tune again")
+    config = yaml.safe_load(written.read_text("utf-8"))
+    task = json.loads(about["task"])["name"]
+    classes = tuple(str(name) for name in json.loads(about["classes"]))
+    d, h, w = json.loads(about["patch_size"])
+    channels = int(about["in_channels"])
+    network: Classifier | Segmenter
+    match task:
+        case "classification":
+            network = build_classifier(model, channels, len(classes), (d, h, w), 0.0)
+        case "segmentation":
+            network = build_segmenter(model, channels, len(classes) + 1, (d, h, w))
+        case _:
+            raise ConfigError(f"task {task} is not exported; classification and segmentation are")
+    applied = about if as_evaluated else {k: v for k, v in about.items() if k == "regime"}
+    load_as_evaluated(network, read_weights(weights), applied)
+    network.eval().requires_grad_(False)
+    given = config["augment"]["patch"]["spacing_mm"]
+    along = None if given is None else given if isinstance(given, list) else [given] * 3
+    spacing_mm = None if along is None else (float(along[0]), float(along[1]), float(along[2]))
+    return Finetuned(run, about, config, network, model, task, classes, (d, h, w), spacing_mm)
+
+
+def greatest_difference(expected: Tensor, found: Tensor) -> float:
+    """Greatest absolute difference of two answers, as a share of the greatest absolute expected."""
+    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-12))

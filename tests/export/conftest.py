@@ -1,0 +1,61 @@
+"""Folders of finished fine-tuning runs, as far as an export reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from medssl.models.build import Classifier, Segmenter, build_classifier, build_segmenter
+from medssl.models.config import ModelConfig, SegResNetConfig
+from medssl.models.weights import save_weights
+
+SMALL = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
+
+
+def write_run(
+    folder: Path,
+    task: str = "segmentation",
+    model: ModelConfig = SMALL,
+    patch: tuple[int, int, int] = (16, 12, 8),
+    units: tuple[str, ...] = ("HU",),
+    spacing_mm: float | None = 1.5,
+) -> Classifier | Segmenter:
+    """Write a run with a network away from where it starts; gives that network."""
+    torch.manual_seed(4)
+    net: Classifier | Segmenter
+    classes: tuple[str | int, ...]
+    if task == "classification":
+        classes, net = ("benign", "malignant"), build_classifier(model, 1, 2, patch, 0.5)
+    else:
+        classes, net = ("1", "3"), build_segmenter(model, 1, 3, patch)
+    with torch.no_grad():
+        for value in net.parameters():
+            value.add_(0.1 * torch.randn_like(value))
+    about = {
+        "model": model.model_dump_json(),
+        "in_channels": "1",
+        "patch_size": json.dumps(patch),
+        "task": json.dumps({"name": task}),
+        "classes": json.dumps(classes),
+        "units": json.dumps(units),
+        "store_key_id": "0123456789ab",
+    }
+    save_weights(folder / "checkpoints" / "model.safetensors", net, about)
+    config = {
+        "task": {"name": task},
+        "augment": {"patch": {"size": list(patch), "spacing_mm": spacing_mm}},
+    }
+    (folder / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
+    (folder / "summary.json").write_text("{}\n")
+    return net.eval()
+
+
+@pytest.fixture
+def finetuned_run() -> Callable[..., Classifier | Segmenter]:
+    """See `write_run`."""
+    return write_run

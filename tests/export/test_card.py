@@ -1,0 +1,105 @@
+"""A model card tells what the run's records hold, and no more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from torch import nn
+
+from medssl.errors import ConfigError
+from medssl.export.card import write_card
+
+METRICS = {
+    "test/auc_macro": 0.81234, "test/auc_macro_lo": 0.70111, "test/auc_macro_hi": 0.90222,
+    "test/ece": 0.05, "test/ece_lo": 0.02, "test/ece_hi": None,
+    "test/auc_macro_minus_size_only": 0.01, "test/auc_macro_minus_size_only_lo": -0.03,
+    "test/auc_macro_minus_size_only_hi": 0.06,
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path, finetuned_run: Callable[..., nn.Module]) -> Path:
+    """A run with the records that fine-tuning leaves."""
+    folder = tmp_path / "run"
+    finetuned_run(folder, "classification")
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    config["task"]["label"] = "malignant"
+    config |= {
+        "store": str(tmp_path / "secret_hospital"), "init": str(tmp_path / "weights.pt"),
+        "batch_size": 4, "optim": {"lr": 0.001, "clip_norm": None}, "seed": 7,
+        "split": {"source": "fractions", "test": 0.2},
+    }  # fmt: skip
+    (folder / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
+    summary = {
+        "metrics": METRICS, "steps": 100, "selected_step": 60, "seconds": 12.0,
+        "parts": {
+            "train": {"cases": 6, "patients": 5},
+            "val": {"cases": 0, "patients": 0},
+            "test": {"cases": 3, "patients": 2},
+        },
+        "data_sha256": {"train": "ab" * 32},
+        "notes": ["LEAK: pretraining saw 1 of the test patients"],
+        "load_report": ["weights of MONAI SegResNet", "97% of the encoder's weights matched"],
+    }  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(summary))
+    cases = pd.DataFrame(
+        {"volume_uid": ["b", "a"], "patient_key": ["q", "p"], "split": ["test", "train"]}
+    )
+    cases.to_parquet(folder / "cases.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".md", ".html"])
+def test_a_card_holds_the_records_and_no_path(run: Path, tmp_path: Path, suffix: str) -> None:
+    card = write_card(run, tmp_path / f"card{suffix}").read_text()
+    for told in ("0.8123", "0.7011", "0.9022", "ab" * 32, "MONAI SegResNet", "97%", "malignant"):
+        assert told in card, told
+    assert hashlib.sha256(b"a train\nb test").hexdigest() in card
+    assert str(tmp_path) not in card
+    assert "secret_hospital" not in card
+    assert "http" not in card.replace("http://www.w3.org", "")
+    assert "3 scans of 2 patients" in card
+    for limit in (
+        "No gain over the size",
+        "There was no validation part",
+        "LEAK",
+        "fewer than 100",
+    ):
+        assert limit in card, limit
+    assert "Not a medical device" in card
+
+
+def test_limits_and_subgroups_follow_the_records(run: Path, tmp_path: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    summary["metrics"]["test/auc_macro_minus_size_only_lo"] = 0.005
+    summary["parts"]["val"] = {"cases": 2, "patients": 2}
+    summary["parts"]["test"] = {"cases": 300, "patients": 120}
+    summary["load_report"], summary["notes"] = [], []
+    (run / "summary.json").write_text(json.dumps(summary))
+    row = ("site", "North", 20, 12, "auc_macro", 0.71, 0.55, 0.84)
+    columns = ["column", "value", "cases", "patients", "metric", "estimate", "low", "high"]
+    pd.DataFrame([row], columns=columns).to_parquet(run / "subgroups.parquet")
+    card = write_card(run, tmp_path / "card.md").read_text()
+    for absent in (
+        "No gain over",
+        "no validation part",
+        "LEAK",
+        "fewer than 100",
+        "not taken apart",
+    ):
+        assert absent not in card, absent
+    assert "Trained from scratch" in card
+    assert re.search(r"\| site \| North \| 20 \| 12 \| auc_macro \| 0.71 \| 0.55 \| 0.84 \|", card)
+
+
+def test_other_files_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\.html or \.md"):
+        write_card(run, tmp_path / "card.pdf")
