@@ -160,8 +160,8 @@ def _calibration(records: _Records) -> list[Part]:
         _intervals(metrics, [name for name in _CALIBRATION if f"test/{name}" in metrics]),
         text(
             f"{told}brier: mean squared distance of the probabilities from the truth. ece: mean "
-            "distance between confidence and accuracy. Both are 0 at best, and hold for the share of "
-            "each class in the test part; elsewhere probabilities are to be calibrated anew."
+            "distance between confidence and accuracy. Both are 0 at best, and hold for the share "
+            "of each class in the test part; elsewhere probabilities are to be calibrated anew."
         ),
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from medssl.augment.normalise import HU_RANGE, SUV_MAX
 from medssl.errors import CheckpointError, ConfigError
@@ -77,11 +77,6 @@ class Finetuned:
             and regime in ("full", "lora", "linear_probe")
         )
 
-    @property
-    def answering(self) -> nn.Module:
-        """The network behind one more module, so that tracing sees all that its call does."""
-        return _Answering(self.network).eval()
-
     def random_patches(self, count: int, seed: int = 0) -> Tensor:
         """(count, 1, D, H, W) patches of normal noise, to compare two forms of the network on."""
         generator = torch.Generator().manual_seed(seed)
@@ -98,19 +93,6 @@ class Finetuned:
             "normalisation": {unit: NORMALISATION[unit] for unit in self.units},
             "weights_sha256": self.about["weights_sha256"],
         }
-
-
-class _Answering(nn.Module):
-    """Calls a network: a temperature and mirror images are hooks of its call."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, voxels_BCDHW: Tensor) -> Tensor:
-        """The network's answer."""
-        logits: Tensor = self.network(voxels_BCDHW)
-        return logits
 
 
 def load_finetuned(run: Path) -> Finetuned:
