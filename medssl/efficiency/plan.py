@@ -126,7 +126,7 @@ def draft_plan(config: StudyConfig, store: Store) -> Draft:
         "medssl": __version__,
         "task": {
             "kind": task.name,
-            "label": task.label if task.name == "classification" else task.mask,
+            "label": task.mask if task.name == "segmentation" else task.label,
             "classes": list(cases.classes),
         },
         "data": _numbers(cases.frame, store.key_id, cases_hash),

@@ -50,7 +50,7 @@ def write_finetuning_report(
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
         Section("Results on the test part", _results(results)),
-        Section("Training", _curves(run, fitted)),
+        Section("Training", _curves(run, config.selection_metric, fitted)),
         Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
     ]
     if config.task.name == "segmentation":
@@ -92,14 +92,12 @@ def _row(name: str, interval: Interval) -> list[str | float | int]:
     return [name, interval.value, interval.low, interval.high, interval.patients]
 
 
-def _curves(run: RunFolder, fitted: Fit) -> list[Part]:
+def _curves(run: RunFolder, selection_metric: str, fitted: Fit) -> list[Part]:
     rows = run.read_metrics()
     png = figure_png(loss_curve(rows, ["train/loss"]))
     (run.path / "loss.png").write_bytes(png)
     parts = [figure(png, "Mean training loss between two lines of the log, by step.")]
-    looked_at = [
-        name for name in ("val/auc_macro", "val/dice_mean") if any(name in r for r in rows)
-    ]
+    looked_at = [f"val/{selection_metric}"] if fitted.outcome.best_step is not None else []
     if looked_at:
         png = figure_png(loss_curve(rows, looked_at))
         parts.append(figure(png, "The validation part, by step."))

@@ -24,10 +24,15 @@ from medssl.transfer.classification import Classification
 from medssl.transfer.config import FitConfig
 from medssl.transfer.initial import resolve_model, weights_file
 from medssl.transfer.metrics import all_metrics
+from medssl.transfer.regression import Regression
 from medssl.transfer.segmentation import Segmentation
+from medssl.transfer.task import Task
 
-TASKS: dict[str, type[Classification] | type[Segmentation]] = {
+Classes = tuple[str, ...]
+
+TASKS: dict[str, Callable[[FitConfig, ModelConfig, Store, pd.DataFrame, Classes, int], Task]] = {
     "classification": Classification,
+    "regression": Regression,
     "segmentation": Segmentation,
 }
 
@@ -86,8 +91,8 @@ def fit(
     checkpoints/model.safetensors, predicted test masks under masks/.
 
     Args:
-        cases: volume_uid, patient_key, split (train, val or test), y_true (class number;
-            segmentation does not use it).
+        cases: volume_uid, patient_key, split (train, val or test), and the task's targets
+            (`medssl.transfer.targets`; segmentation does not use them).
         on_chosen: called once the weights are chosen and written, before any test case is
             predicted, with their sha256 and what training came to.
 
@@ -137,6 +142,7 @@ def fit(
             "classes": json.dumps(classes),
             "step": str(outcome.best_step or outcome.steps),
             "store_key_id": store.key_id,
+            **task.metadata(),
         },
     )
     if on_chosen is not None:
@@ -179,9 +185,7 @@ def _take_chosen(objective: nn.Module, outcome: TrainOutcome, run: RunFolder) ->
         run.log(f"weights of step {outcome.best_step}, validation {outcome.best_value:.4f}")
 
 
-def _predict(
-    task: Classification | Segmentation, cases: pd.DataFrame, run: RunFolder, progress: Progress
-) -> pd.DataFrame:
+def _predict(task: Task, cases: pd.DataFrame, run: RunFolder, progress: Progress) -> pd.DataFrame:
     val, test = (cases[cases["split"] == part] for part in ("val", "test"))
     progress.start("predicting", len(val) + len(test))
     try:

@@ -16,6 +16,11 @@ import pandas as pd
 from scipy.special import softmax
 
 from medssl.errors import MedsslError
+from medssl.transfer.regression_metrics import (
+    REGRESSION_METRICS,
+    regression_names,
+    regression_value,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -147,11 +152,13 @@ CLASSIFICATION_METRICS: dict[str, Callable[[pd.DataFrame], float]] = {
     "ece": ece,
 }
 
-LOWER_IS_BETTER = frozenset({"brier", "ece"})
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "rmse"})
 
 
 def metric_names(predictions: pd.DataFrame) -> list[str]:
     """The metrics that a frame allows: of classification, or dice_mean and dice/<c>."""
+    if regression_names(predictions):
+        return regression_names(predictions)
     if num_classes(predictions):
         return list(CLASSIFICATION_METRICS)
     return ["dice_mean", *(f"dice/{c}" for c in mask_classes(predictions))]
@@ -168,6 +175,8 @@ def metric_value(name: str, predictions: pd.DataFrame) -> float:
         raise MedsslError(f"no metric {name} for these predictions; there are: {', '.join(names)}")
     if predictions.empty:
         raise MedsslError(f"metric {name}: there is no case to take it of")
+    if name in REGRESSION_METRICS:
+        return regression_value(name, predictions)
     if name in CLASSIFICATION_METRICS:
         return CLASSIFICATION_METRICS[name](predictions)
     return (

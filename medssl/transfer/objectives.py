@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,29 @@ class ClassificationObjective(nn.Module):
         loss = F.cross_entropy(logits.float(), target, label_smoothing=self.label_smoothing)
         right = (logits.detach().argmax(dim=1) == target).float().mean()
         return {"loss": loss, "accuracy": right}
+
+
+class RegressionObjective(nn.Module):
+    """Error of the standardised label: Huber's loss with delta 1 (Huber 1964), or its square.
+
+    Args:
+        mean, std: of the label over the training part, in its units.
+    """
+
+    def __init__(
+        self, network: nn.Module, mean: float, std: float, loss: Literal["huber", "mse"]
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.mean, self.std = mean, std
+        self.loss = nn.HuberLoss() if loss == "huber" else nn.MSELoss()
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Loss of a batch with `image` (B, 1, C, D, H, W) and `target` (B, 1), in its units."""
+        predicted = self.network(batch["image"][:, 0]).float()
+        target = (batch["target"] - self.mean) / self.std
+        off = (predicted.detach() - target).abs().mean() * self.std
+        return {"loss": self.loss(predicted, target), "absolute_error": off}
 
 
 class SegmentationObjective(nn.Module):

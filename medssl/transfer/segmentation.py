@@ -16,10 +16,12 @@ from medssl.models.build import build_segmenter
 from medssl.models.config import ModelConfig
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
-from medssl.transfer.config import FitConfig, SegmentationTask
+from medssl.transfer.config import FitConfig
 from medssl.transfer.objectives import SegmentationObjective
 from medssl.transfer.predictions import overlap_columns, save_mask
-from medssl.transfer.sources import SegmentationSource, scans_of
+from medssl.transfer.sources import Sampling, SegmentationSource, scans_of
+from medssl.transfer.task import Task
+from medssl.transfer.task_config import SegmentationTask
 from medssl.transfer.whole_volume import classes_on_own_grid, read_whole
 from medssl.volume import Array
 
@@ -27,7 +29,7 @@ _WINDOW_OVERLAP = 0.5
 _WINDOWS_AT_ONCE = 2
 
 
-class Segmentation:
+class Segmentation(Task):
     """A segmenter, applied to whole scans by a sliding window with Gaussian weights.
 
     Args:
@@ -49,31 +51,23 @@ class Segmentation:
         seed: int,
     ) -> None:
         assert isinstance(config.task, SegmentationTask)
-        self.store, self.patch, self.mask = store, config.augment.patch, config.task.mask
+        super().__init__(config, store)
+        self.mask = config.task.mask
         self.classes = tuple(int(c) for c in classes)
         self.source = SegmentationSource(
-            store,
-            cases[cases["split"] == "train"],
-            config.augment,
-            config.task.mask,
+            Sampling.of(config, store, cases, seed),
+            self.mask,
             self.classes,
             config.task.labelled_share,
-            seed,
-            config.batch_size,
-            config.runtime.cache,
         )
-        self.network = build_segmenter(model, 1, len(classes) + 1, config.augment.patch.size)
+        self.network = build_segmenter(model, 1, len(classes) + 1, self.patch.size)
         self.objective = SegmentationObjective(self.network)
 
     @torch.no_grad()
     def predict(
         self, cases: pd.DataFrame, masks: Path | None = None, progress: Progress = SILENT
     ) -> pd.DataFrame:
-        """A predictions frame of `cases`, in their order.
-
-        Args:
-            masks: the run folder that predicted masks are written under; None: not written.
-        """
+        """See `Task.predict`."""
         reader = Reader(self.store, CacheConfig(gigabytes=0))
         rows: list[dict[str, Any]] = []
         for scan in scans_of(self.store, cases):

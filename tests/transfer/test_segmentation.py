@@ -15,10 +15,11 @@ from medssl.augment.scan_info import ScanInfo
 from medssl.models.config import SegResNetConfig
 from medssl.store import Store, open_store
 from medssl.transfer.cases import labelled_cases
-from medssl.transfer.config import FitConfig, SegmentationTask
+from medssl.transfer.config import FitConfig
 from medssl.transfer.predictions import read_mask
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.sources import scans_of
+from medssl.transfer.task_config import SegmentationTask
 from medssl.transfer.whole_volume import classes_on_own_grid, covering_map, read_whole
 
 from .conftest import ball_scan, write_scans

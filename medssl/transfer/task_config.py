@@ -1,0 +1,122 @@
+"""Configuration of what is learned: one class a task."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from medssl.config import Config
+
+PRIMARY_METRIC = {
+    "classification": "auc_macro",
+    "ordinal": "auc_macro",
+    "regression": "r2",
+    "segmentation": "dice_mean",
+}
+
+Dropout = Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layer.")]
+
+
+class ClassificationTask(Config):
+    """One class for each volume."""
+
+    name: Literal["classification"] = "classification"
+    label: str = Field(description="Name of the class label in the store.")
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="Its values in order, the last of two being the positive one; volumes with "
+        "another value are left out. null: all values that the store has, in ascending order.",
+    )
+    dropout: Dropout = 0.2
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="Share of the target that is spread over all classes."
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return _different(classes)
+
+
+class OrdinalTask(Config):
+    """One class for each volume, of classes that stand in an order: grades, stages, scores."""
+
+    name: Literal["ordinal"] = "ordinal"
+    label: str = Field(description="Name of the class label in the store.")
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="Its values from the lowest to the highest; volumes with another value are "
+        "left out. null: all values that the store has, in ascending order; they must be numbers.",
+    )
+    dropout: Dropout = 0.2
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return _different(classes)
+
+
+class RegressionTask(Config):
+    """One number for each volume."""
+
+    name: Literal["regression"] = "regression"
+    label: str = Field(description="Name of the label in the store; its values are numbers.")
+    loss: Literal["huber", "mse"] = Field(
+        "huber",
+        description="Of the standardised label: mse, the squared error; huber, the same up to one "
+        "standard deviation and linear beyond, so that outliers pull less.",
+    )
+    dropout: Dropout = 0.2
+
+
+class SegmentationTask(Config):
+    """One class for each voxel."""
+
+    name: Literal["segmentation"] = "segmentation"
+    mask: str = Field("mask", description="Name of the mask in the store.")
+    classes: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Values of the mask that are told apart; every other value is background. "
+        "null: all values above 0 that the store's masks have.",
+    )
+    labelled_share: float = Field(
+        0.67,
+        ge=0,
+        le=1,
+        description="Share of training patches centred on a labelled voxel; the others are cut "
+        "anywhere in the foreground.",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_foreground(cls, classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if classes is not None and (min(classes) < 1 or len(set(classes)) < len(classes)):
+            raise ValueError("classes are different values of at least 1; 0 is the background")
+        return classes
+
+
+TaskConfig = Annotated[
+    ClassificationTask | OrdinalTask | RegressionTask | SegmentationTask,
+    Field(discriminator="name"),
+]
+
+
+def is_selection_metric(task: TaskConfig, metric: str) -> bool:
+    """Whether validation gives this metric for the task, and a higher value is a better one."""
+    match task:
+        case ClassificationTask() | OrdinalTask():
+            return metric in ("auc_macro", "bacc")
+        case RegressionTask():
+            return metric in ("r2", "pearson", "spearman")
+        case SegmentationTask():
+            return metric == "dice_mean" or (metric.startswith("dice/") and metric[5:].isdigit())
+
+
+def _different(classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if classes is not None and len(set(classes)) < len(classes):
+        raise ValueError("a class is named twice")
+    return classes
