@@ -17,6 +17,7 @@ from medssl.models.config import (
 )
 from medssl.models.encoder import Decoder, Encoder
 from medssl.models.genesis import GenesisDecoder, GenesisEncoder
+from medssl.models.ordered import OrderedHead
 from medssl.models.resenc import ResEncDecoder, ResEncEncoder
 from medssl.models.resnet import ResNetEncoder
 from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
@@ -41,13 +42,16 @@ class Segmenter(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The pooled embedding, dropout and a linear layer to the classes' logits."""
+    """The pooled embedding, dropout and a last layer to the classes' logits."""
 
-    def __init__(self, encoder: Encoder, num_classes: int, dropout: float) -> None:
+    def __init__(
+        self, encoder: Encoder, num_classes: int, dropout: float, ordered: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(encoder.embed_dim, num_classes)
+        head = OrderedHead if ordered else nn.Linear
+        self.head = head(encoder.embed_dim, num_classes)
 
     def forward(self, voxels_BCDHW: Tensor) -> Tensor:
         """Logits (B, num_classes)."""
@@ -119,10 +123,12 @@ def build_classifier(
     num_classes: int,
     patch_size: PatchSize,
     dropout: float,
+    ordered: bool = False,
 ) -> Classifier:
-    """A classifier with `.encoder` and `.head`.
+    """A classifier with `.encoder` and `.head`; `ordered`: of classes that stand in an order.
 
     Raises:
         ConfigError: as `build_encoder`.
     """
-    return Classifier(build_encoder(config, in_channels, patch_size), num_classes, dropout)
+    encoder = build_encoder(config, in_channels, patch_size)
+    return Classifier(encoder, num_classes, dropout, ordered)

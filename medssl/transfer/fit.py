@@ -24,6 +24,7 @@ from medssl.transfer.classification import Classification
 from medssl.transfer.config import FitConfig
 from medssl.transfer.initial import resolve_model, weights_file
 from medssl.transfer.metrics import all_metrics
+from medssl.transfer.ordinal import Ordinal
 from medssl.transfer.regression import Regression
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.task import Task
@@ -32,6 +33,7 @@ Classes = tuple[str, ...]
 
 TASKS: dict[str, Callable[[FitConfig, ModelConfig, Store, pd.DataFrame, Classes, int], Task]] = {
     "classification": Classification,
+    "ordinal": Ordinal,
     "regression": Regression,
     "segmentation": Segmentation,
 }

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from medssl.errors import MedsslError
+from medssl.transfer.ordinal_metrics import ORDINAL_METRICS, ordinal_names, ordinal_value
 from medssl.transfer.regression_metrics import (
     REGRESSION_METRICS,
     regression_names,
@@ -152,7 +153,7 @@ CLASSIFICATION_METRICS: dict[str, Callable[[pd.DataFrame], float]] = {
     "ece": ece,
 }
 
-LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "rmse"})
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "rmse", "rank_mae"})
 
 
 def metric_names(predictions: pd.DataFrame) -> list[str]:
@@ -160,7 +161,7 @@ def metric_names(predictions: pd.DataFrame) -> list[str]:
     if regression_names(predictions):
         return regression_names(predictions)
     if num_classes(predictions):
-        return list(CLASSIFICATION_METRICS)
+        return [*CLASSIFICATION_METRICS, *ordinal_names(predictions)]
     return ["dice_mean", *(f"dice/{c}" for c in mask_classes(predictions))]
 
 
@@ -177,6 +178,8 @@ def metric_value(name: str, predictions: pd.DataFrame) -> float:
         raise MedsslError(f"metric {name}: there is no case to take it of")
     if name in REGRESSION_METRICS:
         return regression_value(name, predictions)
+    if name in ORDINAL_METRICS:
+        return ordinal_value(name, predictions)
     if name in CLASSIFICATION_METRICS:
         return CLASSIFICATION_METRICS[name](predictions)
     return (

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.augment.batch import Batch
+from medssl.models.ordered import cumulative_logits
 
 _CERTAIN = 20.0
 
@@ -28,6 +29,23 @@ class ClassificationObjective(nn.Module):
         loss = F.cross_entropy(logits.float(), target, label_smoothing=self.label_smoothing)
         right = (logits.detach().argmax(dim=1) == target).float().mean()
         return {"loss": loss, "accuracy": right}
+
+
+class OrdinalObjective(nn.Module):
+    """CORAL's loss: the sum of the binary cross-entropies of y > k (Cao et al. 2020, eq. 4)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Loss of a batch with `image` (B, 1, C, D, H, W) and `target` (B,)."""
+        above = cumulative_logits(self.network(batch["image"][:, 0]).float())
+        ranks = torch.arange(above.shape[1], device=above.device)
+        target = (batch["target"][:, None] > ranks).float()
+        losses = F.binary_cross_entropy_with_logits(above, target, reduction="none")
+        off = ((above.detach() > 0).sum(dim=1) - batch["target"]).abs().float().mean()
+        return {"loss": losses.sum(dim=1).mean(), "rank_error": off}
 
 
 class RegressionObjective(nn.Module):

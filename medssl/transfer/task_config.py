@@ -108,8 +108,10 @@ TaskConfig = Annotated[
 def is_selection_metric(task: TaskConfig, metric: str) -> bool:
     """Whether validation gives this metric for the task, and a higher value is a better one."""
     match task:
-        case ClassificationTask() | OrdinalTask():
+        case ClassificationTask():
             return metric in ("auc_macro", "bacc")
+        case OrdinalTask():
+            return metric in ("auc_macro", "bacc", "kappa_quadratic")
         case RegressionTask():
             return metric in ("r2", "pearson", "spearman")
         case SegmentationTask():

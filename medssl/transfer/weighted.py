@@ -15,6 +15,7 @@ from scipy.special import softmax
 from medssl.errors import MedsslError
 from medssl.transfer import metrics
 from medssl.transfer.metrics import Floats, Ints
+from medssl.transfer.ordinal_metrics import ORDINAL_METRICS, weighted_ordinal
 from medssl.transfer.regression_metrics import REGRESSION_METRICS, weighted_regression
 
 Weights = npt.NDArray[np.float32]
@@ -42,6 +43,8 @@ def weighted_metric(name: str, predictions: pd.DataFrame, weights_BN: Weights) -
 def _metric(name: str, predictions: pd.DataFrame, weights_BN: Floats) -> Floats:
     if name in REGRESSION_METRICS:
         return weighted_regression(name, predictions, weights_BN)
+    if name in ORDINAL_METRICS:
+        return weighted_ordinal(name, predictions, weights_BN)
     if name.startswith("dice"):
         dice = metrics.dice_by_case(predictions)
         if name != "dice_mean":

@@ -21,7 +21,8 @@ BASE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["smoke", "classification", "segmentation", "hippocampus", "lung_nodules"]
+    "name",
+    ["smoke", "classification", "regression", "segmentation", "hippocampus", "lung_nodules"],
 )
 def test_the_example_configurations_are_valid(name: str) -> None:
     load_config(FinetuneConfig, bundled(f"configs/finetune/{name}.yaml"))
