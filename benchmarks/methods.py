@@ -44,7 +44,7 @@ from medssl.transfer.config import FitConfig
 from medssl.transfer.embedding import embed_volumes
 from medssl.transfer.fit import fit
 from medssl.transfer.initial import weights_file
-from medssl.transfer.metrics import auc_macro, dice_mean
+from medssl.transfer.metrics import metric_value
 from medssl.transfer.probe import knn_probe, linear_probe
 from medssl.transfer.size_baseline import size_only_predictions
 
@@ -351,7 +351,7 @@ def do_size(bench: Bench, name: str) -> dict[str, Any]:
         used = cases.assign(split=split)
         used = used[used["split"] != ""]
         predictions = size_only_predictions(store.manifest, used, 2)
-        found.setdefault(count, []).append(round(auc_macro(predictions), 5))
+        found.setdefault(count, []).append(round(metric_value("auc_macro", predictions), 5))
     counts = {
         part: {"volumes": len(rows), "patients": int(rows["patient_key"].nunique())}
         for part, rows in cases.groupby("part")
@@ -412,11 +412,12 @@ def do_fit(
         run.close()
     modality = store.columns("modality")["modality"].loc[predictions["volume_uid"]].to_numpy()
     by_modality = {
-        str(m): round(dice_mean(predictions[modality == m]), 5) for m in np.unique(modality)
+        str(m): round(metric_value("dice_mean", predictions[modality == m]), 5)
+        for m in np.unique(modality)
     }
     parts = cases.groupby("split")["patient_key"].agg(["size", "nunique"])
     return {
-        "dice": round(dice_mean(predictions), 5),
+        "dice": round(metric_value("dice_mean", predictions), 5),
         "by_modality": by_modality,
         "rate": rate,
         "counts": {

@@ -18,8 +18,7 @@ from medssl.efficiency.statistics import (
 )
 from medssl.errors import StudyError
 from medssl.transfer.intervals import patient_weights
-from medssl.transfer.metrics import metric_value
-from medssl.transfer.weighted import weighted_metric
+from medssl.transfer.metrics import metric_value, weighted_metric
 
 
 @dataclass(frozen=True)

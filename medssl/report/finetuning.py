@@ -113,8 +113,8 @@ def _curves(run: RunFolder, selection_metric: str, fitted: Fit) -> list[Part]:
 
 def _worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFrame) -> list[Part]:
     """Pictures of the test cases with the lowest mean Dice."""
-    from medssl.transfer.metrics import dice_by_case, mask_classes
     from medssl.transfer.predictions import read_mask
+    from medssl.transfer.segmentation_metrics import dice_by_case, mask_classes
 
     test = predictions[predictions["split"] == "test"]
     dice = dice_by_case(test)

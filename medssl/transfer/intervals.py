@@ -6,6 +6,7 @@ are too narrow. Patients are drawn with replacement within their class, each wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,8 +14,8 @@ import pandas as pd
 
 from medssl.errors import MedsslError
 from medssl.store.splits import patient_strata
-from medssl.transfer.metrics import Floats, metric_value, num_classes
-from medssl.transfer.weighted import Weights, weighted_metric
+from medssl.transfer.metrics import family_of, metric_value, weighted_metric
+from medssl.transfer.weighted import Floats, Weights
 
 RESAMPLES = 2000
 
@@ -40,11 +41,11 @@ class Interval:
 def patient_weights(predictions: pd.DataFrame, resamples: int, seed: int) -> Weights:
     """(B, N) how often each case is drawn: its patient's count within his class.
 
-    A patient's class is the rarest, over all cases, that he has; segmentation has one class. The
-    draw depends on the patients and the seed, not on the order of rows.
+    A patient's class is the rarest, over all cases, that he has; where there are no classes, as in
+    segmentation, all patients are drawn together. The draw depends on the patients and the seed,
+    not on the order of rows.
     """
-    label = "y_true" if num_classes(predictions) else None
-    strata = patient_strata(predictions, label)
+    strata = patient_strata(predictions, family_of(predictions).stratum)
     rng = np.random.Generator(np.random.Philox(seed))
     counts = np.zeros((resamples, len(strata)), dtype=np.float32)
     for stratum in sorted(strata.unique()):
@@ -57,6 +58,32 @@ def patient_weights(predictions: pd.DataFrame, resamples: int, seed: int) -> Wei
     return np.take(counts, patient, axis=1)
 
 
+def bootstrap_intervals(
+    predictions: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """The patient-clustered percentile interval of each metric, all under the same draws.
+
+    Raises:
+        MedsslError: the frame does not allow a metric.
+    """
+    weights = patient_weights(predictions, resamples, seed)
+    patients = predictions["patient_key"].nunique()
+    return {
+        name: _interval(
+            metric_value(name, predictions),
+            weighted_metric(name, predictions, weights),
+            level,
+            patients,
+        )
+        for name in metrics
+    }
+
+
 def bootstrap_interval(
     predictions: pd.DataFrame,
     metric: str,
@@ -65,14 +92,10 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """The patient-clustered percentile interval of one metric.
-
-    Raises:
-        MedsslError: the frame does not allow the metric.
-    """
-    value = metric_value(metric, predictions)
-    values = weighted_metric(metric, predictions, patient_weights(predictions, resamples, seed))
-    return _interval(value, values, level, predictions["patient_key"].nunique())
+    """The interval of one metric; see `bootstrap_intervals`."""
+    return bootstrap_intervals(predictions, [metric], resamples=resamples, level=level, seed=seed)[
+        metric
+    ]
 
 
 def paired_difference(

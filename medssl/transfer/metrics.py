@@ -1,192 +1,134 @@
-"""Metrics as pure functions of a predictions frame.
+"""Metrics as pure functions of a predictions frame, one row a case.
 
-Classification frames have `y_true` (class number) and `logit_0` ... `logit_{K-1}`; segmentation
-frames have `tp_c`, `fp_c`, `fn_c` for each foreground class c, counted in voxels of the image's own
-grid. Rows without any of these (another split, say) are the caller's to leave out.
+Which metrics there are follows from the frame's columns: each family of metrics knows its own. Rows
+that have no part in a result (another split, say) are the caller's to leave out.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy.special import softmax
 
 from medssl.errors import MedsslError
-from medssl.transfer.ordinal_metrics import ORDINAL_METRICS, ordinal_names, ordinal_value
-from medssl.transfer.regression_metrics import (
-    REGRESSION_METRICS,
-    regression_names,
-    regression_value,
-)
+from medssl.transfer import classification_metrics as classification
+from medssl.transfer import ordinal_metrics as ordinal
+from medssl.transfer import regression_metrics as regression
+from medssl.transfer import segmentation_metrics as segmentation
+from medssl.transfer.weighted import Floats as Floats
+from medssl.transfer.weighted import Ints as Ints
+from medssl.transfer.weighted import Weights
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-_ECE_BINS = 15
+_CHUNK = 4_000_000  # weights handled at once, so that large test sets need little memory
 
 
-def num_classes(predictions: pd.DataFrame) -> int:
-    """Number of logit columns of a classification frame; 0 in a segmentation frame."""
-    return sum(bool(re.fullmatch(r"logit_\d+", str(name))) for name in predictions.columns)
+@dataclass(frozen=True)
+class MetricFamily:
+    """The metrics of one kind of frame.
 
-
-def mask_classes(predictions: pd.DataFrame) -> list[int]:
-    """Foreground classes of a segmentation frame, ascending."""
-    names = [re.fullmatch(r"tp_(\d+)", str(name)) for name in predictions.columns]
-    return sorted(int(name.group(1)) for name in names if name)
-
-
-def targets_and_logits(predictions: pd.DataFrame) -> tuple[Ints, Floats]:
-    """(N,) class numbers and (N, K) logits."""
-    columns = [f"logit_{c}" for c in range(num_classes(predictions))]
-    return predictions["y_true"].to_numpy(np.int64), predictions[columns].to_numpy(np.float64)
-
-
-def ranking_scores(logits_NK: Floats) -> Floats:
-    """(N, C) scores that rank the cases, one column for each class that AUC is taken of.
-
-    Two classes: one column, the difference of the logits, class 1 being positive. More: each
-    class's probability, one against the rest.
+    Attributes:
+        names: what a frame allows; empty where the frame is of another kind.
+        value: one metric by its name.
+        weighted: (B,) values of one metric under (B, N) case weights; equal to `value` on the frame
+            with rows so repeated, NaN where a resample does not allow the metric.
+        primary: what is read first, and chooses among checkpoints.
+        stratum: column of the class within which a bootstrap draws patients, if any.
     """
-    if logits_NK.shape[1] == 2:
-        return logits_NK[:, 1:] - logits_NK[:, :1]
-    return np.asarray(softmax(logits_NK, axis=1))
+
+    names: Callable[[pd.DataFrame], list[str]]
+    value: Callable[[str, pd.DataFrame], float]
+    weighted: Callable[[str, pd.DataFrame, Floats], Floats]
+    primary: str
+    stratum: str | None = None
 
 
-def auc_macro(predictions: pd.DataFrame) -> float:
-    """Area under the ROC curve; over more than two classes the mean of one against the rest.
-
-    NaN where a class has no case, or all of them.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    y, logits = targets_and_logits(predictions)
-    scores = ranking_scores(logits)
-    positive = [1] if scores.shape[1] == 1 else list(range(scores.shape[1]))
-    areas = []
-    for column, c in enumerate(positive):
-        if (y == c).all() or not (y == c).any():
-            return float("nan")
-        areas.append(roc_auc_score(y == c, scores[:, column]))
-    return float(np.mean(areas))
-
-
-def bacc(predictions: pd.DataFrame) -> float:
-    """Balanced accuracy: the mean, over the classes that occur, of the share found."""
-    y, logits = targets_and_logits(predictions)
-    found = logits.argmax(axis=1) == y
-    return float(np.mean([found[y == c].mean() for c in np.unique(y)]))
-
-
-def brier(predictions: pd.DataFrame) -> float:
-    """Brier score: mean squared distance of the probabilities from the truth.
-
-    Two classes: of the positive class alone (0 to 1); more: summed over classes (0 to 2), as
-    Brier 1950 and scikit-learn have it.
-    """
-    return float(brier_by_case(*targets_and_logits(predictions)).mean())
-
-
-def brier_by_case(y: Ints, logits_NK: Floats) -> Floats:
-    """(N,) contribution of each case to the Brier score."""
-    errors = softmax(logits_NK, axis=1)
-    errors[np.arange(len(y)), y] -= 1.0
-    total = np.square(errors).sum(axis=1)
-    return np.asarray(total / 2 if logits_NK.shape[1] == 2 else total)
-
-
-def ece(predictions: pd.DataFrame) -> float:
-    """Adaptive expected calibration error of the predicted class.
-
-    Cases are put in 15 bins of equal numbers by confidence; the mean, weighted by size, of the
-    distance between accuracy and mean confidence (Nixon et al. 2019, arXiv:1904.01685, on the top
-    class alone).
-    """
-    y, logits = targets_and_logits(predictions)
-    confidence = softmax(logits, axis=1).max(axis=1)
-    return adaptive_ece(confidence, logits.argmax(axis=1) == y)
-
-
-def adaptive_ece(confidence: Floats, correct: npt.NDArray[np.bool_]) -> float:
-    """See `ece`; (N,) confidence of the predicted class, and whether it is right."""
-    order = np.argsort(confidence, kind="stable")
-    gaps = np.where(correct[order], 1.0, 0.0) - confidence[order]
-    bounds = np.linspace(0, len(gaps), min(_ECE_BINS, len(gaps)) + 1).round().astype(np.int64)
-    return float(np.abs(np.add.reduceat(gaps, bounds[:-1])).sum() / len(gaps))
-
-
-def dice_by_case(predictions: pd.DataFrame) -> Floats:
-    """(N, C) Dice of each case and foreground class, from the voxel counts.
-
-    A class that neither the reference nor the prediction has is NaN, and left out of every mean;
-    one that only the reference or only the prediction has is 0.
-    """
-    classes = mask_classes(predictions)
-    tp, fp, fn = (
-        predictions[[f"{kind}_{c}" for c in classes]].to_numpy(np.float64)
-        for kind in ("tp", "fp", "fn")
-    )
-    voxels = 2 * tp + fp + fn
-    return np.asarray(np.divide(2 * tp, voxels, out=np.full_like(tp, np.nan), where=voxels > 0))
-
-
-def dice_of_class(predictions: pd.DataFrame, c: int) -> float:
-    """Mean Dice of class `c` over the cases where it is defined (see `dice_by_case`)."""
-    column = dice_by_case(predictions)[:, mask_classes(predictions).index(c)]
-    return float(np.nanmean(column)) if np.isfinite(column).any() else float("nan")
-
-
-def dice_mean(predictions: pd.DataFrame) -> float:
-    """Mean over foreground classes of their mean Dice over cases (see `dice_by_case`)."""
-    means = [dice_of_class(predictions, c) for c in mask_classes(predictions)]
-    return float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
-
-
-CLASSIFICATION_METRICS: dict[str, Callable[[pd.DataFrame], float]] = {
-    "auc_macro": auc_macro,
-    "bacc": bacc,
-    "brier": brier,
-    "ece": ece,
+FAMILIES: dict[str, MetricFamily] = {
+    "ordinal": MetricFamily(
+        ordinal.ordinal_names,
+        ordinal.ordinal_value,
+        ordinal.weighted_ordinal,
+        primary="auc_macro",
+        stratum="y_true",
+    ),
+    "regression": MetricFamily(
+        regression.regression_names,
+        regression.regression_value,
+        regression.weighted_regression,
+        primary="r2",
+    ),
+    "classification": MetricFamily(
+        classification.classification_names,
+        classification.classification_value,
+        classification.weighted_classification,
+        primary="auc_macro",
+        stratum="y_true",
+    ),
+    "segmentation": MetricFamily(
+        segmentation.segmentation_names,
+        segmentation.segmentation_value,
+        segmentation.weighted_segmentation,
+        primary="dice_mean",
+    ),
 }
 
-LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "rmse", "rank_mae"})
+
+def family_of(predictions: pd.DataFrame) -> MetricFamily:
+    """The first family whose columns the frame has.
+
+    Raises:
+        MedsslError: none has.
+    """
+    for family in FAMILIES.values():
+        if family.names(predictions):
+            return family
+    raise MedsslError(
+        f"a frame with the columns {', '.join(map(str, predictions.columns))} holds no "
+        f"predictions; those of {', '.join(FAMILIES)} are known"
+    )
 
 
 def metric_names(predictions: pd.DataFrame) -> list[str]:
-    """The metrics that a frame allows: of classification, or dice_mean and dice/<c>."""
-    if regression_names(predictions):
-        return regression_names(predictions)
-    if num_classes(predictions):
-        return [*CLASSIFICATION_METRICS, *ordinal_names(predictions)]
-    return ["dice_mean", *(f"dice/{c}" for c in mask_classes(predictions))]
+    """The metrics that a frame allows."""
+    return family_of(predictions).names(predictions)
 
 
 def metric_value(name: str, predictions: pd.DataFrame) -> float:
-    """One metric of a predictions frame.
+    """One metric of a predictions frame; NaN where its cases do not define it.
 
     Raises:
         MedsslError: the frame does not allow it, or has no case.
     """
-    names = metric_names(predictions)
-    if name not in names:
-        raise MedsslError(f"no metric {name} for these predictions; there are: {', '.join(names)}")
+    family = _family_with(name, predictions)
     if predictions.empty:
         raise MedsslError(f"metric {name}: there is no case to take it of")
-    if name in REGRESSION_METRICS:
-        return regression_value(name, predictions)
-    if name in ORDINAL_METRICS:
-        return ordinal_value(name, predictions)
-    if name in CLASSIFICATION_METRICS:
-        return CLASSIFICATION_METRICS[name](predictions)
-    return (
-        dice_mean(predictions) if name == "dice_mean" else dice_of_class(predictions, int(name[5:]))
-    )
+    return family.value(name, predictions)
 
 
 def all_metrics(predictions: pd.DataFrame) -> dict[str, float]:
     """Every metric that the frame allows, by name."""
     return {name: metric_value(name, predictions) for name in metric_names(predictions)}
+
+
+def weighted_metric(name: str, predictions: pd.DataFrame, weights_BN: Weights) -> Floats:
+    """(B,) values of metric `name`, one for each row of weights (see `MetricFamily.weighted`).
+
+    Raises:
+        MedsslError: the frame does not allow the metric.
+    """
+    family = _family_with(name, predictions)
+    step = max(1, _CHUNK // max(1, len(predictions)))
+    parts = [
+        family.weighted(name, predictions, weights_BN[start : start + step].astype(np.float64))
+        for start in range(0, len(weights_BN), step)
+    ]
+    return np.concatenate(parts)
+
+
+def _family_with(name: str, predictions: pd.DataFrame) -> MetricFamily:
+    family = family_of(predictions)
+    names = family.names(predictions)
+    if name not in names:
+        raise MedsslError(f"no metric {name} for these predictions; there are: {', '.join(names)}")
+    return family

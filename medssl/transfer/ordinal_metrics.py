@@ -8,21 +8,29 @@ weights at once, as `medssl.transfer.weighted` has it.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Floats = npt.NDArray[np.float64]
+from medssl.transfer.classification_metrics import (
+    classification_names,
+    classification_value,
+    weighted_classification,
+)
+from medssl.transfer.weighted import Floats, quotient
 
 ORDINAL_METRICS = ("rank_mae", "kappa_quadratic")
 
 
 def ordinal_names(predictions: pd.DataFrame) -> list[str]:
-    """The metrics that a frame allows beside those of any classification."""
-    return list(ORDINAL_METRICS) if "y_rank" in predictions.columns else []
+    """The metrics that a frame with y_rank allows; none of another frame."""
+    if "y_rank" not in predictions.columns:
+        return []
+    return [*classification_names(predictions), *ORDINAL_METRICS]
 
 
 def ordinal_value(name: str, predictions: pd.DataFrame) -> float:
-    """One of ORDINAL_METRICS; kappa is NaN where all cases and predictions have one class."""
+    """One of `ordinal_names`; kappa is NaN where all cases and predictions have one class."""
+    if name not in ORDINAL_METRICS:
+        return classification_value(name, predictions)
     from sklearn.metrics import cohen_kappa_score, mean_absolute_error
 
     y, rank = (predictions[column].to_numpy(np.int64) for column in ("y_true", "y_rank"))
@@ -34,18 +42,15 @@ def ordinal_value(name: str, predictions: pd.DataFrame) -> float:
 
 
 def weighted_ordinal(name: str, predictions: pd.DataFrame, weights_BN: Floats) -> Floats:
-    """(B,) values of one of ORDINAL_METRICS; NaN where a resample does not allow it."""
+    """(B,) values of one of `ordinal_names`; NaN where a resample does not allow it."""
+    if name not in ORDINAL_METRICS:
+        return weighted_classification(name, predictions, weights_BN)
     y, rank = (predictions[column].to_numpy(np.float64) for column in ("y_true", "y_rank"))
     total = weights_BN.sum(axis=1)
     if name == "rank_mae":
-        return _ratio(weights_BN @ np.abs(y - rank), total)
-    squared = _ratio(weights_BN @ np.square(y - rank), total)
-    # By chance: E (y - rank)^2 for independent draws of both sides.
-    means = [_ratio(weights_BN @ side, total) for side in (y, rank)]
-    squares = [_ratio(weights_BN @ np.square(side), total) for side in (y, rank)]
-    return 1 - _ratio(squared, squares[0] + squares[1] - 2 * means[0] * means[1])
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    there = whole > 1e-12
-    return np.asarray(np.divide(part, whole, out=np.full_like(part, np.nan), where=there))
+        return quotient(weights_BN @ np.abs(y - rank), total)
+    # By chance, both sides are drawn apart: total * the sum of (y - rank)^2 over all pairs. Whole
+    # numbers, so that nothing is left by rounding where all are of one class.
+    chance = total * (weights_BN @ np.square(y) + weights_BN @ np.square(rank))
+    chance -= 2 * (weights_BN @ y) * (weights_BN @ rank)
+    return 1 - quotient(total * (weights_BN @ np.square(y - rank)), chance)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Floats = npt.NDArray[np.float64]
+from medssl.transfer.weighted import Floats, quotient
+
+_NO_SPREAD = 1e-12  # what rounding leaves of the variance, as a share of the whole frame's
 
 
 def mae(y: Floats, predicted: Floats) -> float:
@@ -77,14 +78,12 @@ def weighted_regression(name: str, predictions: pd.DataFrame, weights_BN: Floats
         return _correlation(y[None], predicted[None], weights_BN)
     if name == "spearman":
         return _correlation(_ranks(y, weights_BN), _ranks(predicted, weights_BN), weights_BN)
-    error = np.abs(y - predicted) if name == "mae" else np.square(y - predicted)
-    summed = weights_BN @ error
-    if name == "r2":
-        mean = _ratio(weights_BN @ y, total)
-        spread = (weights_BN * np.square(y - mean[:, None])).sum(axis=1)
-        return 1 - _ratio(summed, spread)
-    mean_error = _ratio(summed, total)
-    return mean_error if name == "mae" else np.sqrt(mean_error)
+    if name == "mae":
+        return quotient(weights_BN @ np.abs(y - predicted), total)
+    squared_error = quotient(weights_BN @ np.square(y - predicted), total)
+    if name == "rmse":
+        return np.sqrt(squared_error)
+    return 1 - quotient(squared_error, _variance(y[None], weights_BN))
 
 
 def _truth_and_prediction(predictions: pd.DataFrame) -> tuple[Floats, Floats]:
@@ -105,16 +104,17 @@ def _ranks(values: Floats, weights_BN: Floats) -> Floats:
     return np.asarray((below + (alike + 1) / 2)[:, place])
 
 
-def _correlation(a_BN: Floats, b_BN: Floats, weights_BN: Floats) -> Floats:
-    """(B,) correlations of two sides, either (B, N) or (1, N)."""
+def _correlation(a: Floats, b: Floats, weights_BN: Floats) -> Floats:
+    """(B,) correlations of two sides, each (B, N) or (1, N)."""
     total = weights_BN.sum(axis=1)
-    a, b = (x - _ratio((weights_BN * x).sum(axis=1), total)[:, None] for x in (a_BN, b_BN))
-    together = (weights_BN * a * b).sum(axis=1)
-    apart = np.sqrt((weights_BN * a * a).sum(axis=1) * (weights_BN * b * b).sum(axis=1))
-    return _ratio(together, apart)
+    mean_a, mean_b = (quotient((weights_BN * x).sum(axis=1), total)[:, None] for x in (a, b))
+    together = quotient((weights_BN * (a - mean_a) * (b - mean_b)).sum(axis=1), total)
+    return quotient(together, np.sqrt(_variance(a, weights_BN) * _variance(b, weights_BN)))
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """part / whole; NaN where `whole` is 0, but for what rounding leaves of it."""
-    there = whole > 1e-12
-    return np.asarray(np.divide(part, whole, out=np.full_like(part, np.nan), where=there))
+def _variance(values: Floats, weights_BN: Floats) -> Floats:
+    """(B,) variances of the drawn values, (B, N) or (1, N); exactly 0 where they do not vary."""
+    total = weights_BN.sum(axis=1)
+    mean = quotient((weights_BN * values).sum(axis=1), total)[:, None]
+    variance = quotient((weights_BN * np.square(values - mean)).sum(axis=1), total)
+    return np.where(variance > _NO_SPREAD * values.var(axis=1), variance, 0.0)

@@ -9,8 +9,14 @@ from typing import Any
 import pandas as pd
 
 from medssl.store import Store
-from medssl.transfer.intervals import Interval, bootstrap_interval, paired_difference
-from medssl.transfer.metrics import metric_names, num_classes
+from medssl.transfer.classification_metrics import num_classes
+from medssl.transfer.intervals import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_intervals,
+    paired_difference,
+)
+from medssl.transfer.metrics import metric_names
 from medssl.transfer.size_baseline import size_only_predictions
 
 COMPARED = "auc_macro"
@@ -65,7 +71,7 @@ def results_of_test_part(store: Store, cases: pd.DataFrame, predictions: pd.Data
         cases: volume_uid, patient_key, split, y_true of all parts.
     """
     test = predictions[predictions["split"] == "test"].reset_index(drop=True)
-    metrics = {name: bootstrap_interval(test, name) for name in metric_names(test)}
+    metrics = bootstrap_intervals(test, metric_names(test))
     size = None
     if num_classes(test):
         by_size = size_only_predictions(store.manifest, cases, num_classes(test))

@@ -18,7 +18,7 @@ from medssl.progress import SILENT, Progress
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
 from medssl.transfer.objectives import SegmentationObjective
-from medssl.transfer.predictions import overlap_columns, save_mask
+from medssl.transfer.predictions import mask_columns, save_mask
 from medssl.transfer.sources import Sampling, SegmentationSource, scans_of
 from medssl.transfer.task import Task
 from medssl.transfer.task_config import SegmentationTask
@@ -54,6 +54,7 @@ class Segmentation(Task):
         super().__init__(config, store)
         self.mask = config.task.mask
         self.classes = tuple(int(c) for c in classes)
+        self.nsd_tolerance_mm = config.task.nsd_tolerance_mm
         self.source = SegmentationSource(
             Sampling.of(config, store, cases, seed),
             self.mask,
@@ -73,8 +74,9 @@ class Segmentation(Task):
         for scan in scans_of(self.store, cases):
             predicted = self.predict_mask(reader, scan)
             reference = self.store.read_label(scan.volume_uid, self.mask).voxels
-            voxel_mm3 = abs(float(np.linalg.det(scan.affine[:3, :3])))
-            row = overlap_columns(predicted, reference, self.classes, voxel_mm3)
+            row = mask_columns(
+                predicted, reference, self.classes, scan.affine, self.nsd_tolerance_mm
+            )
             rows.append(row | (save_mask(masks, scan.volume_uid, predicted) if masks else {}))
             progress.advance(1)
         known = cases[["volume_uid", "patient_key", "split"]].reset_index(drop=True)

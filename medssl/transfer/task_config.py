@@ -90,6 +90,12 @@ class SegmentationTask(Config):
         description="Share of training patches centred on a labelled voxel; the others are cut "
         "anywhere in the foreground.",
     )
+    nsd_tolerance_mm: float = Field(
+        2.0,
+        gt=0,
+        description="Normalised surface Dice: how far apart two surfaces may be and still agree; "
+        "best the distance between two readers.",
+    )
 
     @field_validator("classes")
     @classmethod

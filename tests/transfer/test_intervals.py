@@ -10,8 +10,8 @@ import pytest
 
 from medssl.errors import MedsslError
 from medssl.transfer.intervals import bootstrap_interval, paired_difference, patient_weights
-from medssl.transfer.metrics import metric_names, metric_value
-from medssl.transfer.weighted import weighted_auc, weighted_metric
+from medssl.transfer.metrics import metric_names, metric_value, weighted_metric
+from medssl.transfer.weighted import weighted_auc, weighted_average_precision
 
 
 def classified(
@@ -37,9 +37,12 @@ def classified(
 def segmented(patients: int = 12, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(patients), 2)
-    columns = {
-        f"{k}_{c}": rng.integers(0, 3, len(owner)) for c in (1, 2) for k in ("tp", "fp", "fn")
-    }
+    counts = ("tp", "fp", "fn", "lesion_tp", "lesion_fp", "lesion_fn")
+    columns = {f"{k}_{c}": rng.integers(0, 3, len(owner)) for c in (1, 2) for k in counts}
+    for c in (1, 2):
+        absent = rng.random(len(owner)) < 0.2
+        columns[f"nsd_{c}"] = np.where(absent, np.nan, rng.random(len(owner)))
+        columns[f"hd95_mm_{c}"] = np.where(absent, np.nan, 40 * rng.random(len(owner)))
     uids = [f"{i:04}" for i in range(len(owner))]
     return pd.DataFrame({"volume_uid": uids, "patient_key": [f"p{i}" for i in owner], **columns})
 
@@ -71,6 +74,8 @@ def test_weighted_auc_of_one_sided_resamples_is_undefined() -> None:
     weights = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
     areas = weighted_auc(positive, np.array([2.0, 1.0, 0.0]), weights)
     np.testing.assert_array_equal(areas, [np.nan, np.nan, 1.0])
+    areas = weighted_average_precision(positive, np.array([2.0, 1.0, 0.0]), weights)
+    np.testing.assert_array_equal(areas, [1.0, np.nan, 1.0])
 
 
 def test_patients_are_drawn_whole_and_within_their_class() -> None:

@@ -8,20 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import softmax
-from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    roc_auc_score,
+)
 
 from medssl.errors import MedsslError
-from medssl.transfer.metrics import (
-    all_metrics,
-    auc_macro,
-    bacc,
-    brier,
-    dice_by_case,
-    dice_mean,
-    dice_of_class,
-    ece,
-    metric_value,
-)
+from medssl.transfer.classification_metrics import auc_macro, auprc_macro, bacc, brier, ece
+from medssl.transfer.metrics import all_metrics, metric_names, metric_value
+from medssl.transfer.segmentation_metrics import dice_by_case
 
 
 def classified(num_classes: int, cases: int = 80, seed: int = 0) -> pd.DataFrame:
@@ -44,6 +41,8 @@ def test_two_classes_agree_with_scikit_learn() -> None:
     frame = classified(2)
     positive = probabilities(frame)[:, 1]
     assert auc_macro(frame) == pytest.approx(roc_auc_score(frame["y_true"], positive), abs=1e-12)
+    expected = average_precision_score(frame["y_true"], positive)
+    assert auprc_macro(frame) == pytest.approx(expected, abs=1e-12)
     assert brier(frame) == pytest.approx(brier_score_loss(frame["y_true"], positive), abs=1e-12)
     assert bacc(frame) == pytest.approx(
         balanced_accuracy_score(frame["y_true"], positive > 0.5), abs=1e-12
@@ -56,6 +55,8 @@ def test_four_classes_agree_with_scikit_learn() -> None:
     expected = roc_auc_score(frame["y_true"], p, multi_class="ovr", average="macro")
     assert auc_macro(frame) == pytest.approx(expected, abs=1e-12)
     truth = np.eye(4)[frame["y_true"]]
+    expected = average_precision_score(truth, p, average="macro")
+    assert auprc_macro(frame) == pytest.approx(expected, abs=1e-12)
     assert brier(frame) == pytest.approx(((p - truth) ** 2).sum(axis=1).mean(), abs=1e-12)
 
 
@@ -88,9 +89,25 @@ def test_a_certain_and_right_classifier_is_perfect_and_calibrated() -> None:
     assert values["ece"] == pytest.approx(0.0)
 
 
-def test_auc_is_undefined_where_a_class_has_no_case() -> None:
+def test_areas_are_undefined_where_a_class_has_no_case() -> None:
     frame = classified(3)
     assert np.isnan(auc_macro(frame[frame["y_true"] != 1]))
+    assert np.isnan(auprc_macro(frame[frame["y_true"] != 1]))
+    positive = classified(2).query("y_true == 1")
+    assert np.isnan(auc_macro(positive))
+    assert auprc_macro(positive) == pytest.approx(1.0)
+
+
+def test_average_precision_of_ties_agrees_with_a_loop_over_thresholds() -> None:
+    frame = classified(2, seed=3).round(0)
+    scores, y = frame["logit_1"] - frame["logit_0"], frame["y_true"]
+    recall, expected = 0.0, 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        called = scores >= threshold
+        now = (called & (y == 1)).sum() / (y == 1).sum()
+        expected += (now - recall) * (y[called] == 1).mean()
+        recall = now
+    assert auprc_macro(frame) == pytest.approx(expected, abs=1e-12)
 
 
 def test_dice_counts_absent_classes_as_stated() -> None:
@@ -104,19 +121,58 @@ def test_dice_counts_absent_classes_as_stated() -> None:
     np.testing.assert_allclose(
         dice_by_case(frame), [[0.75, np.nan], [0.0, 0.0], [1.0, 0.5]], equal_nan=True
     )
-    assert dice_of_class(frame, 1) == pytest.approx((0.75 + 0 + 1) / 3)
-    assert dice_of_class(frame, 3) == pytest.approx(0.25)
-    assert dice_mean(frame) == pytest.approx(((0.75 + 0 + 1) / 3 + 0.25) / 2)
+    assert metric_value("dice/1", frame) == pytest.approx((0.75 + 0 + 1) / 3)
+    assert metric_value("dice/3", frame) == pytest.approx(0.25)
+    assert metric_value("dice_mean", frame) == pytest.approx(((0.75 + 0 + 1) / 3 + 0.25) / 2)
 
 
 def test_a_class_in_no_case_leaves_the_mean_to_the_others() -> None:
     frame = segmented([{"tp_1": 1, "fp_1": 0, "fn_1": 0, "tp_2": 0, "fp_2": 0, "fn_2": 0}])
-    assert np.isnan(dice_of_class(frame, 2))
-    assert dice_mean(frame) == 1.0
+    assert np.isnan(metric_value("dice/2", frame))
+    assert metric_value("dice_mean", frame) == 1.0
 
 
 def test_an_unknown_metric_is_answered_with_those_there_are() -> None:
-    with pytest.raises(MedsslError, match=r"dice/2.*auc_macro, bacc"):
+    with pytest.raises(MedsslError, match=r"dice/2.*auc_macro, auprc_macro, bacc"):
         metric_value("dice/2", classified(2))
     with pytest.raises(MedsslError, match="no case"):
         metric_value("bacc", classified(2).iloc[:0])
+    with pytest.raises(MedsslError, match="classification, segmentation"):
+        metric_names(pd.DataFrame({"volume_uid": ["a"], "y_true": [1]}))
+
+
+MEASURED = [
+    {"nsd": 0.8, "hd95_mm": 3.0, "lesion_tp": 2, "lesion_fp": 0, "lesion_fn": 1},
+    # Neither mask has the class; only the prediction has it; only the reference.
+    {"nsd": np.nan, "hd95_mm": np.nan, "lesion_tp": 0, "lesion_fp": 0, "lesion_fn": 0},
+    {"nsd": 0.0, "hd95_mm": 90.0, "lesion_tp": 0, "lesion_fp": 3, "lesion_fn": 0},
+    {"nsd": 0.0, "hd95_mm": 80.0, "lesion_tp": 0, "lesion_fp": 0, "lesion_fn": 4},
+]
+
+
+def test_surfaces_are_means_and_lesions_are_pooled_over_cases() -> None:
+    never = {"nsd": np.nan, "hd95_mm": np.nan, "lesion_tp": 0, "lesion_fp": 0, "lesion_fn": 0}
+    rows = [
+        {f"{kind}_{c}": 0 for kind in ("tp", "fp", "fn") for c in (1, 2)}
+        | {f"{name}_1": value for name, value in row.items()}
+        | {f"{name}_2": value for name, value in never.items()}
+        for row in MEASURED
+    ]
+    values = all_metrics(segmented(rows))
+    expected = {
+        "nsd": (0.8 + 0 + 0) / 3,
+        "hd95_mm": (3 + 90 + 80) / 3,
+        "lesion_sensitivity": 2 / (2 + 1 + 4),
+        "lesion_precision": 2 / (2 + 3),
+        "lesion_f1": 2 * 2 / (2 * 2 + 3 + 5),
+    }
+    for name, value in expected.items():
+        assert values[f"{name}/1"] == values[f"{name}_mean"] == pytest.approx(value)
+        assert np.isnan(values[f"{name}/2"])
+    sensitivity, precision = values["lesion_sensitivity/1"], values["lesion_precision/1"]
+    harmonic = 2 * sensitivity * precision / (sensitivity + precision)
+    assert values["lesion_f1/1"] == pytest.approx(harmonic)
+
+
+def test_a_frame_of_counts_alone_has_dice_alone() -> None:
+    assert metric_names(segmented([{"tp_2": 1, "fp_2": 0, "fn_2": 0}])) == ["dice_mean", "dice/2"]

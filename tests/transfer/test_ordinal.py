@@ -17,11 +17,10 @@ from medssl.store import open_store
 from medssl.transfer.cases import labelled_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.finetune import finetune
-from medssl.transfer.metrics import metric_names, metric_value
+from medssl.transfer.metrics import metric_names, metric_value, weighted_metric
 from medssl.transfer.objectives import OrdinalObjective
 from medssl.transfer.ordinal_metrics import ORDINAL_METRICS
 from medssl.transfer.task_config import OrdinalTask
-from medssl.transfer.weighted import weighted_metric
 
 from .test_finetune import configured
 from .test_objectives import Fixed

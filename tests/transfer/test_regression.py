@@ -20,11 +20,10 @@ from medssl.transfer.cases import labelled_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.finetune import finetune
 from medssl.transfer.intervals import bootstrap_interval
-from medssl.transfer.metrics import all_metrics, metric_value
+from medssl.transfer.metrics import all_metrics, metric_value, weighted_metric
 from medssl.transfer.objectives import RegressionObjective
 from medssl.transfer.regression_metrics import REGRESSION_METRICS
 from medssl.transfer.task_config import RegressionTask
-from medssl.transfer.weighted import weighted_metric
 
 from .conftest import LARGE, SMALL, ball_scan, write_scans
 from .test_finetune import MODEL

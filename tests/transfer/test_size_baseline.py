@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from medssl.errors import TrainingError
-from medssl.transfer.metrics import auc_macro
+from medssl.transfer.classification_metrics import auc_macro
 from medssl.transfer.size_baseline import size_features, size_only_predictions
 
 
