@@ -24,6 +24,7 @@ from medssl.transfer.classification import Classification
 from medssl.transfer.config import FitConfig
 from medssl.transfer.initial import resolve_model, weights_file
 from medssl.transfer.metrics import all_metrics
+from medssl.transfer.multilabel import Multilabel
 from medssl.transfer.ordinal import Ordinal
 from medssl.transfer.regression import Regression
 from medssl.transfer.segmentation import Segmentation
@@ -33,6 +34,7 @@ Classes = tuple[str, ...]
 
 TASKS: dict[str, Callable[[FitConfig, ModelConfig, Store, pd.DataFrame, Classes, int], Task]] = {
     "classification": Classification,
+    "multilabel": Multilabel,
     "ordinal": Ordinal,
     "regression": Regression,
     "segmentation": Segmentation,

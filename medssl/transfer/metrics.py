@@ -14,6 +14,7 @@ import pandas as pd
 
 from medssl.errors import MedsslError
 from medssl.transfer import classification_metrics as classification
+from medssl.transfer import multilabel_metrics as multilabel
 from medssl.transfer import ordinal_metrics as ordinal
 from medssl.transfer import regression_metrics as regression
 from medssl.transfer import segmentation_metrics as segmentation
@@ -45,6 +46,12 @@ class MetricFamily:
 
 
 FAMILIES: dict[str, MetricFamily] = {
+    "multilabel": MetricFamily(
+        multilabel.multilabel_names,
+        multilabel.multilabel_value,
+        multilabel.weighted_multilabel,
+        primary="auc_macro",
+    ),
     "ordinal": MetricFamily(
         ordinal.ordinal_names,
         ordinal.ordinal_value,

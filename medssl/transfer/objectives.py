@@ -48,6 +48,24 @@ class OrdinalObjective(nn.Module):
         return {"loss": losses.sum(dim=1).mean(), "rank_error": off}
 
 
+class MultilabelObjective(nn.Module):
+    """Binary cross-entropy, averaged over the labels that are known; 0 where none is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Loss of a batch with `image` (B, 1, C, D, H, W) and `target` (B, L), NaN: not known."""
+        logits = self.network(batch["image"][:, 0]).float()
+        known = ~batch["target"].isnan()
+        target = batch["target"].nan_to_num()
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
+        right = ((logits.detach() > 0) == (target > 0)) & known
+        number = known.sum().clamp(min=1)
+        return {"loss": losses.sum() / number, "accuracy": right.sum() / number}
+
+
 class RegressionObjective(nn.Module):
     """Error of the standardised label: Huber's loss with delta 1 (Huber 1964), or its square.
 

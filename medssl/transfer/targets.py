@@ -11,6 +11,7 @@ from medssl.errors import ConfigError, StoreError
 from medssl.store import Store
 from medssl.transfer.task_config import (
     ClassificationTask,
+    MultilabelTask,
     OrdinalTask,
     RegressionTask,
     SegmentationTask,
@@ -26,9 +27,10 @@ class Targets:
 
     Attributes:
         frame: by volume_uid, of the labelled volumes that the store holds: y_true, the number of
-            the class, or in regression the label itself; 0 in segmentation.
-        classes: names of the classes; in segmentation the foreground values of the mask; none in
-            regression.
+            the class, or in regression the label itself; 0 in segmentation. In multi-label
+            classification y_true/<label> of each label, 0, 1, or NaN where it is not known.
+        classes: names of the classes, or of the labels of a multi-label task; in segmentation the
+            foreground values of the mask; none in regression.
     """
 
     frame: pd.DataFrame
@@ -49,6 +51,9 @@ def targets_of(store: Store, task: TaskConfig) -> Targets:
         case OrdinalTask():
             labels = known_labels(store, task.label)
             return _numbered(labels, task.classes or _inferred_order(task.label, labels))
+        case MultilabelTask():
+            columns = {f"y_true/{label}": _binary(store, label) for label in task.labels}
+            return Targets(pd.DataFrame(columns), task.labels)
         case RegressionTask():
             return _numbers(task.label, known_labels(store, task.label))
         case SegmentationTask():
@@ -89,6 +94,18 @@ def _numbers(label: str, labels: pd.Series[str]) -> Targets:
             "comma, before decimals)"
         )
     return Targets(pd.DataFrame({"y_true": values}), ())
+
+
+def _binary(store: Store, label: str) -> pd.Series[float]:
+    """0 or 1 for each volume that has the label."""
+    labels = known_labels(store, label)
+    values = sorted(str(value) for value in labels.unique())
+    if len(values) != 2:
+        raise ConfigError(
+            f"label {label} has {len(values)} different values; a label of a multi-label task has "
+            "two, the last in ascending order being the positive one"
+        )
+    return (labels == values[1]).astype("float64")
 
 
 def _inferred_classes(label: str, labels: pd.Series[str]) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -62,7 +61,7 @@ class WholeVolumeTask(Task):
         truths: columns of the cases that hold what is to be predicted.
     """
 
-    truths: ClassVar[tuple[str, ...]] = ("y_true",)
+    truths: tuple[str, ...] = ("y_true",)
 
     @abstractmethod
     def columns(self, outputs: Array) -> dict[str, float]:

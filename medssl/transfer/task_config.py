@@ -10,6 +10,7 @@ from medssl.config import Config
 
 PRIMARY_METRIC = {
     "classification": "auc_macro",
+    "multilabel": "auc_macro",
     "ordinal": "auc_macro",
     "regression": "r2",
     "segmentation": "dice_mean",
@@ -59,6 +60,26 @@ class OrdinalTask(Config):
         return _different(classes)
 
 
+class MultilabelTask(Config):
+    """Several findings in each volume, each present or not."""
+
+    name: Literal["multilabel"] = "multilabel"
+    labels: tuple[str, ...] = Field(
+        min_length=1,
+        description="Names of the class labels in the store. Each has two values, the last in "
+        "ascending order being the positive one (0 and 1, no and yes). A volume may lack some of "
+        "them: these have no part in the loss.",
+    )
+    dropout: Dropout = 0.2
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels):
+            raise ValueError("a label is named twice")
+        return labels
+
+
 class RegressionTask(Config):
     """One number for each volume."""
 
@@ -106,7 +127,7 @@ class SegmentationTask(Config):
 
 
 TaskConfig = Annotated[
-    ClassificationTask | OrdinalTask | RegressionTask | SegmentationTask,
+    ClassificationTask | MultilabelTask | OrdinalTask | RegressionTask | SegmentationTask,
     Field(discriminator="name"),
 ]
 
@@ -118,6 +139,8 @@ def is_selection_metric(task: TaskConfig, metric: str) -> bool:
             return metric in ("auc_macro", "bacc")
         case OrdinalTask():
             return metric in ("auc_macro", "bacc", "kappa_quadratic")
+        case MultilabelTask():
+            return metric == "auc_macro" or metric.removeprefix("auc/") in task.labels
         case RegressionTask():
             return metric in ("r2", "pearson", "spearman")
         case SegmentationTask():
