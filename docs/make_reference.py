@@ -1,8 +1,8 @@
 """Make the reference pages that are generated: python docs/make_reference.py
 
 configuration.md comes from the pydantic models, cli.md from the commands, reason-codes.md from the
-reasons, explanation/archive-rows.md from archive_rows.py. A test compares the pages with what this
-script would write.
+reasons, alarms.md from the alarms, explanation/archive-rows.md from archive_rows.py. A test
+compares the pages with what this script would write.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from medssl.cli.main import app
 from medssl.config import Config
 from medssl.efficiency.config import ClaimConfig, StudyConfig
 from medssl.engine.config import PretrainConfig
+from medssl.engine.health_alarms import page as alarms_page
 from medssl.transfer.config import FinetuneConfig
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -46,6 +47,7 @@ _SECTIONS = {cls: command for command, cls in STAGES.items()}
 def pages() -> dict[str, str]:
     """File name to contents of every generated page."""
     return {
+        "alarms.md": alarms_page(),
         "cli.md": cli_page(),
         "configuration.md": configuration_page(),
         "reason-codes.md": reason_codes_page(),
@@ -172,10 +174,10 @@ def cli_page() -> str:
         "",
         "Made by `docs/make_reference.py` from the commands; do not edit.",
         "",
-        "Exit codes: 0 done; 1 the work was judged and failed (rejected input under `--strict`, an "
-        "audit's FAIL); 2 the command, its configuration or its input is wrong; 130 stopped by the "
-        "user. `medssl audit` adds 3 (sound, but unsupported or vacuous), 4 (inconclusive) and "
-        "5 (internal error). An error is one line on stderr.",
+        "Exit codes: 0 done; 1 the work was judged and failed (rejected input under `--strict`, a "
+        "collapsed pretraining, an audit's FAIL); 2 the command, its configuration or its input is "
+        "wrong; 130 stopped by the user. `medssl audit` adds 3 (sound, but unsupported or "
+        "vacuous), 4 (inconclusive) and 5 (internal error). An error is one line on stderr.",
     ]
     for words, function in _commands(app):
         parameters = list(_parameters(function))

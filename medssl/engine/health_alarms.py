@@ -184,8 +184,8 @@ ALARMS = (
         "All volumes get the same embedding: views agree because everything does. Nothing pushes "
         "volumes apart (Chen and He 2021, section 4.1).",
         _SOON,
-        "check what keeps volumes apart (negatives, a stopped gradient, centring), lower optim.lr "
-        "or enlarge batch_size",
+        "check what keeps volumes apart (negatives, method.temperature, a stopped gradient), lower "
+        "optim.lr or enlarge batch_size",
         _complete_collapse,
     ),
     Alarm(
@@ -229,3 +229,32 @@ ALARMS = (
         _not_falling,
     ),
 )
+
+
+def page() -> str:
+    """The alarms as a reference page."""
+    lines = [
+        "# Alarms of a pretraining",
+        "",
+        "Made by `docs/make_reference.py` from `medssl/engine/health_alarms.py`; do not edit.",
+        "",
+        "A run that raises one is stopped with exit code 1 and a message that begins with the "
+        "alarm's name, unless `health.stop` is false; MLflow has the name in the tag "
+        "`medssl.alarm`. An alarm has to hold at two looks in a row, both after the learning "
+        f"rate's warm-up, after {SOONEST} steps, and after the share of the run's steps that the "
+        "table gives. What the figures are and what to do: [health](../explanation/health.md).",
+        "",
+        "| alarm | watches | holds where | after | what it means | what to try |",
+        "|---|---|---|---|---|---|",
+    ]
+    for alarm in ALARMS:
+        cells = (
+            f"`{alarm.name}`",
+            alarm.watches,
+            alarm.threshold,
+            f"{alarm.after:.0%}",
+            alarm.why,
+            alarm.remedy,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from medssl.engine.health_probe import KINDS, Probe
 from medssl.methods.representation import alignment, feature_deviation, rank_me, uniformity
 
 _NEIGHBOURS = 5
+_FEWEST = 10
 
 Labels = npt.NDArray[np.object_]
 
@@ -42,7 +43,7 @@ def recognised(
     """Share of volumes whose label the five nearest of other patients tell, and the majority's.
 
     Cosine distance, a plain vote. Volumes without a label, and those whose label no other patient
-    has, are left out; None where fewer than two labels are left.
+    has, are left out; None where fewer than two labels or ten volumes are left.
 
     Args:
         unit: (V, K), of unit length.
@@ -56,7 +57,7 @@ def recognised(
     counted = np.array([bool(label) and patients_with[label] > 1 for label in labels])
     unit, labels, patient = unit[counted], labels[counted], patient[counted]
     classes, sizes = np.unique(labels.astype(str), return_counts=True)
-    if len(classes) < 2:
+    if len(classes) < 2 or len(patient) < _FEWEST:
         return None
     fewest = len(patient) - int(np.unique(patient, return_counts=True)[1].max())
     vote = KNeighborsClassifier(min(_NEIGHBOURS, fewest), metric="cosine")

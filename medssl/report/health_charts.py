@@ -16,14 +16,19 @@ Line = Mapping[str, float]
 
 _COLUMNS = 3
 _HEIGHT = 2.3
-_NOT_SHOWN = ("loss", "chance", "contrast_chance", "skipped_steps")
+_NOT_SHOWN = ("loss", "skipped_steps")
 _TITLES = {
     "lr": ("Learning rate", ""),
     "grad_norm": ("Norm of the gradient", ""),
     "alignment": ("Alignment of two views", "squared distance"),
     "uniformity": ("Uniformity", "log of mean exp(−2 d²)"),
     "feature_std": ("Feature deviation", "1: isotropic"),
-    "accuracy": ("Twin found", "share of crops"),
+    "accuracy": ("Accuracy", "share"),
+    "masked": ("Reconstruction, unweighted", "Huber's loss"),
+    "dense": ("Dense alignment, unweighted", "2 − 2 cos"),
+    "contrast": ("Contrast, unweighted", "NT-Xent"),
+    "dense_std": ("Deviation of the teacher's places", "1: isotropic"),
+    "matched": ("Places in both crops", "share"),
     "explained": ("Explained variance", "share"),
     "counted": ("Counted by the loss", "share of hidden voxels"),
     "rank": ("Effective rank", "RankMe, directions"),
@@ -33,25 +38,22 @@ _KINDS = {"modality": "modality", "body_part": "body part"}
 
 
 def loss_chart(rows: Sequence[Line]) -> Figure:
-    """The training loss, and a guess's where the method logs it."""
+    """The training loss, and a guess's where the loss is a contrastive one."""
     drawn, panels = _grid(1, 1, width=7.0, height=3.3)
-    axes = panels[0]
-    _plot(axes, rows, "train/loss", "training loss", 0)
-    if _plot(axes, rows, "train/chance", "a guess", 1):
-        axes.legend(frameon=False)
-    axes.set_ylabel("loss")
+    _plot(panels[0], rows, "train/loss", "training loss", 0)
+    _guess(panels[0], rows, "loss", _logged(rows))
+    panels[0].set_ylabel("loss")
     return drawn
 
 
 def method_charts(rows: Sequence[Line]) -> Figure:
     """A small panel for each further figure that the method and the optimiser log."""
-    names = dict.fromkeys(
-        name.removeprefix("train/") for row in rows for name in row if name.startswith("train/")
-    )
-    shown = [name for name in names if name not in _NOT_SHOWN]
+    names = _logged(rows)
+    shown = [n for n in names if n not in _NOT_SHOWN and n.rpartition("/")[2] != "chance"]
     drawn, panels = _grid(len(shown))
     for axes, name in zip(panels, shown, strict=True):
         _plot(axes, rows, f"train/{name}", name, 0)
+        _guess(axes, rows, name, names)
         _title(axes, name)
     return drawn
 
@@ -61,7 +63,8 @@ def health_charts(rows: Sequence[Line], alarm_step: int | None) -> Figure:
     looks = ["rank", "deviation", "alignment", "uniformity"]
     shown = [name for name in looks if any(f"health/{name}" in row for row in rows)]
     kinds = [kind for kind in _KINDS if any(f"health/knn_{kind}" in row for row in rows)]
-    drawn, panels = _grid(len(shown) + len(kinds))
+    count = len(shown) + len(kinds)
+    drawn, panels = _grid(count, columns=2 if count == 4 else _COLUMNS)
     for axes, name in zip(panels, shown, strict=False):
         _plot(axes, rows, f"health/{name}", name, 0, marked=True)
         _title(axes, name)
@@ -71,6 +74,21 @@ def health_charts(rows: Sequence[Line], alarm_step: int | None) -> Figure:
         for axes in panels:
             axes.axvline(alarm_step, color="black", linestyle=(0, (4, 3)), linewidth=1.2)
     return drawn
+
+
+def _logged(rows: Sequence[Line]) -> list[str]:
+    """What is logged of training, without the prefix."""
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith("train/"))
+    return [name.removeprefix("train/") for name in names]
+
+
+def _guess(axes: Axes, rows: Sequence[Line], name: str, names: Sequence[str]) -> None:
+    """Draw the level of chance into the panel of the term that it belongs to."""
+    task, slash, last = name.rpartition("/")
+    term = "contrast" if f"{task}{slash}contrast" in names else "loss"
+    if last == term and _plot(axes, rows, f"train/{task}{slash}chance", "a guess", 1):
+        axes.legend(frameon=False, fontsize=8)
+        axes.set_ylim(bottom=0)
 
 
 def _knn(axes: Axes, rows: Sequence[Line], kind: str) -> None:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from medssl.augment.batch import MODALITIES
 from medssl.engine.health_probe import Probe, of_each_kind
-from medssl.report.contact_sheet import plane_of, window_by
-from medssl.report.reconstructions import show_plane
+from medssl.report.contact_sheet import window_by
+from medssl.report.reconstructions import axial_plane, richest_level, show_plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _QUERIES = 6
 _NEAREST = 5
 _SIDE, _CAPTION = 1.62, 0.5  # inches
+_ROUNDED = 0.02  # more than what float16 rounds air by
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ def _draw(axes: Axes, probe: Probe, volume: int, line: str) -> None:
     image = probe.views[volume, 0, 0].float().numpy()
     background = float(probe.background[volume])
     policy = MODALITIES[int(probe.policy[volume])]
-    window = window_by(policy, background, image[image > background])
+    window = window_by(policy, background, image[image > background + _ROUNDED])
     spacing = probe.spacing_mm[volume]
     axes.set_axis_on()
     show_plane(
         axes,
-        plane_of(image, 0),
+        axial_plane(image, richest_level(image)),
         (window.low, window.high),
         float(spacing[1] / spacing[0]),
         window.inverted,

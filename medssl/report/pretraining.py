@@ -118,7 +118,8 @@ def _health(rows: Sequence[Line], raised: Raised | None, seen: Seen) -> list[Par
     return [
         text(
             f"{len(seen.probe)} volumes that are learned from, two augmented views of each, always "
-            "the same ones, as the encoder embeds them. None of it needs a label."
+            "the same ones, as the encoder embeds them. None of it needs a label. The looks of the "
+            f"last start of this run took {seen.seconds:.1f} s."
         ),
         figure(health_charts(looks, raised.step if raised else None), f"By step{marked}."),
         table(["figure", "before the first step", "last look", "what it says"], compared),
@@ -147,9 +148,9 @@ def _reconstructions(seen: Seen) -> list[Part]:
     return [
         figure(
             drawn,
-            "The axial plane through the middle of a patch of each volume, which the encoder has "
-            "learned from; the patch and what is hidden were drawn anew. Outside the body, and "
-            "where the input was shown, most methods ask nothing of the output.",
+            "An axial plane of a patch of each volume, which the encoder has learned from; the "
+            "patch and what is hidden were drawn anew. Where the input was shown the target stands "
+            "in the output. Outside the body most methods ask nothing of it.",
         )
     ]
 
@@ -162,7 +163,7 @@ def _neighbours(seen: Seen) -> list[Part]:
         figure(
             drawn,
             "On the left a volume, to its right the nearest ones of other patients by cosine "
-            "distance of their embeddings, each by the axial plane through the middle of the view "
-            "that was embedded. Framed: another modality or body part.",
+            "distance of their embeddings, each by an axial plane of the view that was embedded. "
+            "Framed: another modality or body part.",
         )
     ]

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.report.contact_sheet import plane_of
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from medssl.methods.base import Pictures
 
 _SIDE = 2.2  # inches
-_TITLES = ("input, hidden voxels hatched", "output", "target")
+_TITLES = ("input, hidden voxels hatched", "output where hidden", "target")
 
 Plane = npt.NDArray[Any]
 
@@ -25,9 +23,11 @@ Plane = npt.NDArray[Any]
 def reconstruction_figure(
     pictures: Pictures, names: Sequence[str], spacing_mm: npt.NDArray[np.float64]
 ) -> Figure:
-    """A row a patch: the axial plane through its middle, as the patch was sampled.
+    """A row a patch: the axial plane with most to see, as the patch was sampled.
 
-    The output has the target's window, the input one of its own, for it may be in other units.
+    Where the input was shown the target stands in the output's place, for most methods ask nothing
+    of the output there. It has the target's window, the input one of its own, for it may be in
+    other units.
 
     Args:
         names: what stands beside each row.
@@ -38,21 +38,35 @@ def reconstruction_figure(
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    images = [x.float().cpu().numpy()[:, 0] for x in (pictures.shown, pictures.output)]
-    images.append(pictures.target.float().cpu().numpy()[:, 0])
+    shown, output, target = (
+        x.float().cpu().numpy()[:, 0] for x in (pictures.shown, pictures.output, pictures.target)
+    )
+    images = (shown, np.where(np.isnan(shown), output, target), target)
     drawn, grid = plt.subplots(
         len(names), 3, figsize=(3 * _SIDE, len(names) * _SIDE), squeeze=False, layout="constrained"
     )
     for row, name in enumerate(names):
-        planes = [plane_of(image[row], 0) for image in images]
-        own, target = _window(planes[0]), _window(planes[2])
+        level = richest_level(target[row])
+        planes = [axial_plane(image[row], level) for image in images]
+        own, common = _window(planes[0]), _window(planes[2])
         aspect = float(spacing_mm[row, 1] / spacing_mm[row, 0])
-        for axes, plane, window in zip(grid[row], planes, (own, target, target), strict=True):
+        for axes, plane, window in zip(grid[row], planes, (own, common, common), strict=True):
             show_plane(axes, plane, window, aspect)
         grid[row][0].set_ylabel(name, fontsize=8)
     for axes, title in zip(grid[0], _TITLES, strict=True):
         axes.set_title(title, fontsize=9)
     return drawn
+
+
+def richest_level(image: Plane) -> int:
+    """Where along its last axis a patch (D, H, W) varies most; its middle may be air."""
+    return int(image.std(axis=(0, 1), dtype=np.float64).argmax())
+
+
+def axial_plane(image: Plane, level: int) -> Plane:
+    """(rows, columns) of a patch: rows run to the back, columns to the patient's left."""
+    plane: Plane = image[:, :, level].T[::-1, ::-1]
+    return plane
 
 
 def show_plane(

@@ -39,13 +39,22 @@ def spoilt_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _write_store(tmp_path_factory.mktemp("spoilt") / "store", spoilt=3)
 
 
-def _write_store(root: Path, spoilt: int | None = None) -> Path:
+@pytest.fixture(scope="session")
+def striped_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but with stripes whose width tells the patients apart."""
+    return _write_store(tmp_path_factory.mktemp("striped") / "store", striped=True)
+
+
+def _write_store(root: Path, spoilt: int | None = None, striped: bool = False) -> Path:
     create_store(root, "k", {})
     rows = []
     for number in range(6):
         uid = f"{number:032x}"
         rng = np.random.default_rng(number)
         stored = np.cumsum(rng.integers(-9, 10, (24, 26, 28)), axis=0).astype(np.int16)
+        if striped:
+            phase = np.arange(stored.shape[0]) * 2 * np.pi / (2 + 2 * number)
+            stored = (stored // 9 + 100 * np.sin(phase)[:, None, None]).astype(np.int16)
         volume = Volume(stored.astype(np.float32), np.diag([1.0, 1.2, 0.9, 1]), "MR")
         written = stored
         if number == spoilt:

@@ -37,7 +37,7 @@ def load(write_config: WriteConfig) -> Callable[..., PretrainConfig]:
     """load(method, **overrides): the configuration itself, whatever is overridden."""
 
     def loaded(method: str, /, **overrides: Any) -> PretrainConfig:
-        written = yaml.safe_load(write_config(method).read_text())
+        written = yaml.safe_load(write_config(method, checkpoint_every=100).read_text())
         return PretrainConfig(**{**written, **overrides})
 
     return loaded
@@ -104,9 +104,9 @@ def test_no_stopped_gradient_and_no_negatives_is_a_complete_collapse(
 
 @pytest.mark.parametrize("method", ["mae", "simclr", "moco", "hybrid"])
 def test_a_healthy_run_is_not_stopped(
-    tmp_path: Path, load: Callable[..., PretrainConfig], method: str
+    tmp_path: Path, load: Callable[..., PretrainConfig], striped_store: Path, method: str
 ) -> None:
-    config = load(method, health=OFTEN, steps=150)
+    config = load(method, store=striped_store, health=OFTEN, steps=150)
     result = pretrain(config, tmp_path / "run")
     rows = metrics(result.run)
     assert [row["step"] for row in looks_of(rows)] == list(range(0, 151, 25))

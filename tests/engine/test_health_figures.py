@@ -49,13 +49,19 @@ def test_neighbours_vote_without_the_patients_own_volumes():
 
 
 def test_labels_that_no_other_patient_has_are_left_out():
-    unit = np.eye(5, 3, dtype=np.float32) + 0.1
-    patient = np.array([0, 1, 2, 3, 3])
-    assert recognised(unit, np.array(["CT", "CT", "", "PT", "PT"], dtype=object), patient) is None
-    labels = np.array(["CT", "CT", "MR", "MR", ""], dtype=object)
+    unit = np.random.default_rng(0).normal(size=(15, 3)).astype(np.float32)
+    patient = np.array([*range(13), 13, 13])
+    labels = np.array(["CT"] * 13 + ["PT"] * 2, dtype=object)
+    assert recognised(unit, labels, patient) is None
+    patient[14] = 14
+    told = recognised(unit, labels, patient)
+    assert told is not None
+    assert told[1] == pytest.approx(13 / 15)
+    labels = np.array(["CT", "CT", "MR", "MR", ""] * 3, dtype=object)
     told = recognised(unit, labels, patient)
     assert told is not None
     assert told[1] == 0.5
+    assert recognised(unit[:11], labels[:11], patient[:11]) is None  # nine have a label
 
 
 def test_one_modality_and_unknown_body_parts_give_no_figure_of_neighbours():
@@ -69,15 +75,15 @@ def test_one_modality_and_unknown_body_parts_give_no_figure_of_neighbours():
 
 
 def test_views_that_agree_and_volumes_that_differ_are_told_apart():
-    probe = probe_of(["CT", "CT", "MR", "MR"], ["HEAD"] * 4, [0, 1, 2, 3])
-    points = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [0, 0, 1], [0, 0.1, 0.9]])
+    probe = probe_of(["CT"] * 6 + ["MR"] * 6, ["HEAD"] * 12, list(range(12)))
+    centres = torch.tensor([[1.0, 0, 0]] * 6 + [[0, 0, 1.0]] * 6)
+    points = centres + 0.1 * torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     figures = figures_of(torch.stack([points, points], dim=1), probe)
     assert figures["health/alignment"] == 0
-    assert figures["health/knn_modality"] == 0  # three neighbours: two of the other modality
+    assert figures["health/knn_modality"] == 1  # five of its own kind are left to each
     assert figures["health/majority_modality"] == 0.5
     assert "health/knn_body_part" not in figures
-    same = torch.ones(4, 2, 3)
-    collapsed = figures_of(same, probe)
+    collapsed = figures_of(torch.ones(12, 2, 3), probe)
     assert collapsed["health/uniformity"] == pytest.approx(0, abs=1e-6)
     assert collapsed["health/deviation"] == pytest.approx(0, abs=1e-6)
     assert collapsed["health/rank"] == pytest.approx(1, abs=1e-3)

@@ -14,6 +14,7 @@ import sys
 import typing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch._dynamo  # DDP imports it
@@ -30,10 +31,16 @@ STEPS = 3
 VIT = ViTConfig(token_size=4, dim=24, depth=2, heads=2, decoder_filters=4)
 UNION = typing.get_args(typing.get_args(MethodConfig)[0])
 CONFIGS = {config.model_fields["name"].default: config for config in UNION}
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     # Two steps fill the queue and a third writes over some of it.
     "moco": {"queue_size": 40, "momentum": 0.9},
     "distill": {"teacher": "teacher.safetensors"},
+    "multitask": {
+        "tasks": [
+            {"method": {"name": "mae"}},
+            {"method": {"name": "simclr", "hidden_dim": 16, "output_dim": 8}, "weight": 0.5},
+        ]
+    },
 }
 
 
@@ -97,6 +104,7 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         # As the engine has it: what a method keeps besides its weights is equal without help.
         parallel = torch.nn.parallel.DistributedDataParallel(method, broadcast_buffers=False)
         save_file(train(method, parallel, part), folder / f"{name} {world} {rank}")
+    torch.distributed.barrier()  # none leaves while another still sends
     torch.distributed.destroy_process_group()
 
 

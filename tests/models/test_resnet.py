@@ -70,7 +70,7 @@ def test_too_small_a_patch_is_told_the_least_and_the_other_way_out():
         ResNetConfig().check_patch((64, 32, 64))
     small = ResNetConfig(conv1_stride=1)
     small.check_patch((17, 32, 32))
-    with pytest.raises(ConfigError, match=r"at least 17 voxels.*; enlarge patch\.size$"):
+    with pytest.raises(ConfigError, match=r"at least 17 voxels.*; enlarge augment\.patch\.size$"):
         small.check_patch((16, 32, 32))
     deepest = build_encoder(small, 1, (17, 32, 33)).features(torch.randn(1, 1, 17, 32, 33))[-1]
     assert deepest.shape[2:] == (2, 2, 3)
