@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from medssl.config import Config
 from medssl.engine.config import HoldoutConfig
 from medssl.transfer.config import FitConfig
+from medssl.transfer.task_config import SegmentationTask
 
 Arm = Literal["scratch", "ssl_ft"]
 Metric = Literal["auc_macro", "dice_mean"]
@@ -105,6 +106,10 @@ class StudyConfig(Config):
         if self.fit.task.name not in _STUDIED:
             problems.append(
                 f"fit.task.name {self.fit.task.name}: a study is of {' or '.join(_STUDIED)}"
+            )
+        if isinstance(self.fit.task, SegmentationTask) and self.fit.task.regions is not None:
+            problems.append(
+                "fit.task.regions: a study is of classes; name them in fit.task.classes"
             )
         kind = "auc_macro" if self.fit.task.name == "classification" else "dice_mean"
         if self.metric != kind:

@@ -18,6 +18,7 @@ from medssl.models.config import (
 from medssl.models.encoder import Decoder, Encoder
 from medssl.models.genesis import GenesisDecoder, GenesisEncoder
 from medssl.models.ordered import OrderedHead
+from medssl.models.regions import Membership, RegionHead
 from medssl.models.resenc import ResEncDecoder, ResEncEncoder
 from medssl.models.resnet import ResNetEncoder
 from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
@@ -28,17 +29,21 @@ from medssl.models.vit import UNETRDecoder, ViTEncoder
 class Segmenter(nn.Module):
     """Encoder, decoder and a 1x1x1 convolution to the classes' logits."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, num_classes: int) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.head = nn.Conv3d(decoder.channels, num_classes, kernel_size=1)
+        self.head = head
 
     def forward(self, voxels_BCDHW: Tensor) -> Tensor:
         """Logits (B, num_classes, D, H, W)."""
-        maps = self.decoder(voxels_BCDHW, self.encoder.features(voxels_BCDHW))
-        logits: Tensor = self.head(maps)
+        logits: Tensor = self.head(self.maps(voxels_BCDHW))
         return logits
+
+    def maps(self, voxels_BCDHW: Tensor) -> Tensor:
+        """The decoder's answer at every voxel, (B, channels, D, H, W)."""
+        maps: Tensor = self.decoder(voxels_BCDHW, self.encoder.features(voxels_BCDHW))
+        return maps
 
 
 class Classifier(nn.Module):
@@ -106,15 +111,26 @@ def build_decoder(config: ModelConfig, in_channels: int) -> Decoder:
 
 
 def build_segmenter(
-    config: ModelConfig, in_channels: int, num_classes: int, patch_size: PatchSize
+    config: ModelConfig,
+    in_channels: int,
+    num_classes: int,
+    patch_size: PatchSize,
+    membership: Membership | None = None,
 ) -> Segmenter:
     """A segmenter with `.encoder`, `.decoder` and `.head`; background counts as a class.
+
+    Args:
+        membership: where regions are learned that may overlap: for each class whether it is of
+            each region, see `medssl.models.regions`.
 
     Raises:
         ConfigError: as `build_encoder` and `build_decoder`.
     """
     encoder = build_encoder(config, in_channels, patch_size)
-    return Segmenter(encoder, build_decoder(config, in_channels), num_classes)
+    decoder = build_decoder(config, in_channels)
+    if membership is not None:
+        return Segmenter(encoder, decoder, RegionHead(decoder.channels, membership))
+    return Segmenter(encoder, decoder, nn.Conv3d(decoder.channels, num_classes, kernel_size=1))
 
 
 def build_classifier(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from medssl.transfer.fit import Fit
     from medssl.transfer.intervals import Interval
     from medssl.transfer.results import Results
+    from medssl.transfer.task_config import SegmentationTask
 
 _WORST = 3
 
@@ -54,7 +55,7 @@ def write_finetuning_report(
         Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
     ]
     if config.task.name == "segmentation":
-        worst = _worst_cases(run, store, config.task.mask, fitted.predictions)
+        worst = _worst_cases(run, store, config.task, fitted.predictions)
         sections.append(Section("The worst test cases", worst))
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))
     return write_page(
@@ -111,13 +112,17 @@ def _curves(run: RunFolder, selection_metric: str, fitted: Fit) -> list[Part]:
     return parts
 
 
-def _worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFrame) -> list[Part]:
+def _worst_cases(
+    run: RunFolder, store: Store, task: SegmentationTask, predictions: pd.DataFrame
+) -> list[Part]:
     """Pictures of the test cases with the lowest mean Dice."""
     from medssl.transfer.predictions import read_mask
     from medssl.transfer.segmentation_metrics import dice_by_case, mask_classes
 
     test = predictions[predictions["split"] == "test"]
     dice = dice_by_case(test)
+    classes = sorted({value for union in (task.regions or {}).values() for value in union})
+    classes = classes or [int(c) for c in mask_classes(test)]
     defined = np.isfinite(dice).any(axis=1)
     means = np.where(defined, np.nansum(dice, axis=1), np.nan) / np.isfinite(dice).sum(axis=1).clip(
         1
@@ -126,9 +131,9 @@ def _worst_cases(run: RunFolder, store: Store, mask: str, predictions: pd.DataFr
     for place in np.argsort(means)[: min(_WORST, int(defined.sum()))]:
         case = test.iloc[int(place)]
         uid = str(case["volume_uid"])
-        reference = store.read_label(uid, mask).voxels
+        reference = store.read_label(uid, task.mask).voxels
         # Values of the mask that the task does not tell apart are background to it.
-        told_apart = np.isin(reference, mask_classes(test))
+        told_apart = np.isin(reference, classes)
         drawn = overlay_figure(
             store.read(uid),
             np.where(told_apart, reference, 0),

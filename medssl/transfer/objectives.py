@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.augment.batch import Batch
+from medssl.models.build import Segmenter
 from medssl.models.ordered import cumulative_logits
+from medssl.models.regions import RegionHead
 
 _CERTAIN = 20.0
 
@@ -109,6 +111,35 @@ class SegmentationObjective(nn.Module):
         valid = batch["valid"][:, 0]
         loss: Tensor = self.loss(only_inside(logits, valid), batch["mask"] * valid)
         return {"loss": loss}
+
+
+class RegionObjective(nn.Module):
+    """Soft Dice plus binary cross-entropy of regions that may overlap, one sigmoid each.
+
+    Dice is MONAI's DiceLoss over the batch as a whole. Voxels outside the scan have no part.
+
+    Args:
+        network: a segmenter with a `RegionHead`.
+    """
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        from monai.losses import DiceLoss
+
+        assert isinstance(network.head, RegionHead)
+        self.network = network
+        self.dice = DiceLoss(sigmoid=True, batch=True)
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Loss of a batch with `image` (B, 1, C, D, H, W) and `mask` (B, 1, D, H, W)."""
+        head = self.network.head
+        assert isinstance(head, RegionHead)
+        logits = head.regions(self.network.maps(batch["image"][:, 0])).float()
+        valid = batch["valid"][:, 0]
+        target = head.regions_of(batch["mask"][:, 0] * valid[:, 0])
+        logits = torch.where(valid, logits, torch.full_like(logits, -_CERTAIN))
+        binary = F.binary_cross_entropy_with_logits(logits, target)
+        return {"loss": self.dice(logits, target) + binary}
 
 
 def only_inside(logits_BKDHW: Tensor, valid_B1DHW: Tensor) -> Tensor:

@@ -17,13 +17,13 @@ from medssl.models.config import ModelConfig
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
-from medssl.transfer.objectives import SegmentationObjective
+from medssl.transfer.objectives import RegionObjective, SegmentationObjective
 from medssl.transfer.predictions import mask_columns, save_mask
 from medssl.transfer.sources import Sampling, SegmentationSource, scans_of
 from medssl.transfer.task import Task
 from medssl.transfer.task_config import SegmentationTask
 from medssl.transfer.whole_volume import classes_on_own_grid, read_whole
-from medssl.volume import Array
+from medssl.volume import Affine, Array
 
 _WINDOW_OVERLAP = 0.5
 _WINDOWS_AT_ONCE = 2
@@ -61,8 +61,15 @@ class Segmentation(Task):
             self.classes,
             config.task.labelled_share,
         )
-        self.network = build_segmenter(model, 1, len(classes) + 1, self.patch.size)
-        self.objective = SegmentationObjective(self.network)
+        self.regions = config.task.regions
+        unions = (self.regions or {}).values()
+        membership = [[value in union for union in unions] for value in (0, *self.classes)]
+        self.network = build_segmenter(
+            model, 1, len(membership), self.patch.size, membership if self.regions else None
+        )
+        self.objective = (
+            RegionObjective(self.network) if self.regions else SegmentationObjective(self.network)
+        )
 
     @torch.no_grad()
     def predict(
@@ -74,13 +81,22 @@ class Segmentation(Task):
         for scan in scans_of(self.store, cases):
             predicted = self.predict_mask(reader, scan)
             reference = self.store.read_label(scan.volume_uid, self.mask).voxels
-            row = mask_columns(
-                predicted, reference, self.classes, scan.affine, self.nsd_tolerance_mm
-            )
+            row = self._compared(predicted, reference, scan.affine)
             rows.append(row | (save_mask(masks, scan.volume_uid, predicted) if masks else {}))
             progress.advance(1)
         known = cases[["volume_uid", "patient_key", "split"]].reset_index(drop=True)
         return pd.concat([known, pd.DataFrame(rows)], axis=1)
+
+    def _compared(self, predicted: Array, reference: Array, affine: Affine) -> dict[str, Any]:
+        """Columns of one case's masks, for each class or for each region."""
+        if self.regions is None:
+            return mask_columns(predicted, reference, self.classes, affine, self.nsd_tolerance_mm)
+        columns: dict[str, Any] = {}
+        for name, union in self.regions.items():
+            here, there = (np.isin(mask, union).astype(np.uint8) for mask in (predicted, reference))
+            of_region = mask_columns(here, there, (1,), affine, self.nsd_tolerance_mm)
+            columns |= {f"{key.removesuffix('_1')}_{name}": v for key, v in of_region.items()}
+        return columns
 
     @torch.no_grad()
     def predict_mask(self, reader: Reader, scan: ScanInfo) -> Array:

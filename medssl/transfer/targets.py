@@ -58,7 +58,8 @@ def targets_of(store: Store, task: TaskConfig) -> Targets:
             return _numbers(task.label, known_labels(store, task.label))
         case SegmentationTask():
             values = _known(_mask_values(store, task.mask), store)
-            classes = task.classes or _inferred_mask_classes(task.mask, values)
+            named = sorted({value for union in (task.regions or {}).values() for value in union})
+            classes = task.classes or tuple(named) or _inferred_mask_classes(task.mask, values)
             frame = pd.DataFrame({"y_true": 0}, index=values.index, dtype="int64")
             return Targets(frame, tuple(str(c) for c in classes))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medssl.config import Config
 
@@ -104,6 +104,12 @@ class SegmentationTask(Config):
         description="Values of the mask that are told apart; every other value is background. "
         "null: all values above 0 that the store's masks have.",
     )
+    regions: dict[str, tuple[int, ...]] | None = Field(
+        None,
+        min_length=1,
+        description="Instead of classes: named regions that may overlap, each a union of values of "
+        "the mask, {whole: [1, 2], core: [2]}; one sigmoid output each.",
+    )
     labelled_share: float = Field(
         0.67,
         ge=0,
@@ -125,6 +131,21 @@ class SegmentationTask(Config):
             raise ValueError("classes are different values of at least 1; 0 is the background")
         return classes
 
+    @model_validator(mode="after")
+    def _regions_are_unions(self) -> SegmentationTask:
+        if self.regions is None:
+            return self
+        if self.classes is not None:
+            raise ValueError("classes: without effect beside regions, which name the values")
+        for name, values in self.regions.items():
+            if not name.isidentifier():
+                raise ValueError(f"regions: {name} is no name of letters, digits and _")
+            if not values or min(values) < 1 or len(set(values)) < len(values):
+                raise ValueError(f"regions.{name}: different values of at least 1 are needed")
+        if len({frozenset(values) for values in self.regions.values()}) < len(self.regions):
+            raise ValueError("regions: two of them are the same values")
+        return self
+
 
 TaskConfig = Annotated[
     ClassificationTask | MultilabelTask | OrdinalTask | RegressionTask | SegmentationTask,
@@ -144,7 +165,8 @@ def is_selection_metric(task: TaskConfig, metric: str) -> bool:
         case RegressionTask():
             return metric in ("r2", "pearson", "spearman")
         case SegmentationTask():
-            return metric == "dice_mean" or (metric.startswith("dice/") and metric[5:].isdigit())
+            named = metric[5:] in task.regions if task.regions else metric[5:].isdigit()
+            return metric == "dice_mean" or (metric.startswith("dice/") and named)
 
 
 def _different(classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
