@@ -1,7 +1,8 @@
 """The metrics once more, by another road than `medssl.transfer.metrics`.
 
 Written from the documented definitions, so that a fault in the one place shows as a difference in
-the other: AUC from ranks and not from a curve, Dice from counts, calibration bin by bin.
+the other: AUC from ranks and not from a curve, average precision threshold by threshold, Dice and
+lesions case by case from counts, calibration bin by bin.
 """
 
 from __future__ import annotations
@@ -27,26 +28,27 @@ def test_metrics(task: TaskRecord, predictions: pd.DataFrame) -> dict[str, float
     """Every metric of the cell's test part; NaN where the cases do not define it."""
     test = predictions[predictions["split"] == "test"]
     if task.kind == "segmentation":
-        return _dice(test, task.classes)
+        return _segmentation(test, task.classes)
     logits = np.column_stack([test[f"logit_{k}"] for k in range(len(task.classes))])
     return _classification(test["y_true"].to_numpy(np.int64), logits.astype(np.float64))
 
 
 def _classification(y: Ints, logits_NK: Floats) -> dict[str, float]:
     if len(y) == 0:
-        return dict.fromkeys(("auc_macro", "bacc", "brier", "ece"), math.nan)
+        return dict.fromkeys(("auc_macro", "auprc_macro", "bacc", "brier", "ece"), math.nan)
     probabilities = softmax(logits_NK, axis=1)
     binary = logits_NK.shape[1] == 2
     chosen = logits_NK.argmax(axis=1)
     truth = np.eye(logits_NK.shape[1])[y]
     squares = ((probabilities - truth) ** 2).sum(axis=1).mean()
     if binary:
-        areas = [_auc(y == 1, logits_NK[:, 1] - logits_NK[:, 0])]
+        ranked = [(y == 1, logits_NK[:, 1] - logits_NK[:, 0])]
     else:
-        areas = [_auc(y == k, probabilities[:, k]) for k in range(logits_NK.shape[1])]
+        ranked = [(y == k, probabilities[:, k]) for k in range(logits_NK.shape[1])]
     recalls = [float((chosen[y == k] == k).mean()) for k in np.unique(y)]
     return {
-        "auc_macro": sum(areas) / len(areas),
+        "auc_macro": sum(_auc(*pair) for pair in ranked) / len(ranked),
+        "auprc_macro": sum(_average_precision(*pair) for pair in ranked) / len(ranked),
         "bacc": sum(recalls) / len(recalls),
         "brier": float(squares / 2 if binary else squares),
         "ece": _adaptive_ece(probabilities.max(axis=1), chosen == y),
@@ -63,6 +65,13 @@ def _auc(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
     return float(u / (n_positive * n_negative))
 
 
+def _average_precision(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
+    """The mean, over the positive cases, of the precision among those scored as high or higher."""
+    if not positive.any():
+        return math.nan
+    return float(np.mean([positive[scores >= score].mean() for score in scores[positive]]))
+
+
 def _adaptive_ece(confidence: Floats, correct: npt.NDArray[np.bool_]) -> float:
     """Cases by confidence in up to 15 bins of equal numbers; the mean gap, weighted by size."""
     order = np.argsort(confidence, kind="stable")
@@ -76,16 +85,37 @@ def _adaptive_ece(confidence: Floats, correct: npt.NDArray[np.bool_]) -> float:
     return float(total / n)
 
 
-def _dice(test: pd.DataFrame, classes: list[str]) -> dict[str, float]:
-    """2 TP / (2 TP + FP + FN) for each case; where neither mask has the class there is no value."""
-    means = {}
-    for c in classes:
-        values = [
-            2 * tp / (2 * tp + fp + fn)
-            for tp, fp, fn in zip(test[f"tp_{c}"], test[f"fp_{c}"], test[f"fn_{c}"], strict=True)
-            if 2 * tp + fp + fn > 0
-        ]
-        means[f"dice/{c}"] = sum(values) / len(values) if values else math.nan
-    defined = [value for value in means.values() if not math.isnan(value)]
-    overall = sum(defined) / len(defined) if defined else math.nan
-    return {"dice_mean": overall, **means}
+def _segmentation(test: pd.DataFrame, classes: list[str]) -> dict[str, float]:
+    """Of each class, and the mean over the classes that are defined."""
+    by_class = {c: _of_class(test, c) for c in classes}
+    found = {}
+    for measure in by_class[classes[0]]:
+        values = {c: by_class[c][measure] for c in classes}
+        defined = [value for value in values.values() if not math.isnan(value)]
+        found[f"{measure}_mean"] = sum(defined) / len(defined) if defined else math.nan
+        found |= {f"{measure}/{c}": value for c, value in values.items()}
+    return found
+
+
+def _of_class(test: pd.DataFrame, c: str) -> dict[str, float]:
+    """Means over the cases that have the class in either mask; of lesions, shares of all."""
+    dice = [
+        2 * tp / (2 * tp + fp + fn)
+        for tp, fp, fn in zip(test[f"tp_{c}"], test[f"fp_{c}"], test[f"fn_{c}"], strict=True)
+        if 2 * tp + fp + fn > 0
+    ]
+    found = {"dice": _share(sum(dice), len(dice))}
+    for measure in ("nsd", "hd95_mm"):
+        if f"{measure}_{c}" in test:
+            there = [value for value in test[f"{measure}_{c}"] if not math.isnan(value)]
+            found[measure] = _share(sum(there), len(there))
+    if f"lesion_tp_{c}" in test:
+        tp, fp, fn = (sum(test[f"lesion_{kind}_{c}"]) for kind in ("tp", "fp", "fn"))
+        found["lesion_sensitivity"] = _share(tp, tp + fn)
+        found["lesion_precision"] = _share(tp, tp + fp)
+        found["lesion_f1"] = _share(2 * tp, 2 * tp + fp + fn)
+    return found
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else math.nan

@@ -17,6 +17,7 @@ from medssl.cli.finetune import finetune
 from medssl.cli.ingest import ingest
 from medssl.cli.keygen import keygen
 from medssl.cli.label_efficiency import app as label_efficiency
+from medssl.cli.predict import predict
 from medssl.cli.pretrain import pretrain
 from medssl.cli.quickstart import quickstart
 from medssl.cli.sample import sample
@@ -42,6 +43,7 @@ app.command("show")(show)
 app.command("check")(check)
 app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
+app.command("predict")(predict)
 app.add_typer(label_efficiency, name="label-efficiency")
 app.command("audit")(audit)
 app.add_typer(export, name="export")

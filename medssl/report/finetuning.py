@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +24,7 @@ from medssl.report.page import (
     verdict,
     write_page,
 )
+from medssl.transfer.subgroups import LEAST_PATIENTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +53,9 @@ def write_finetuning_report(
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
-        Section("Results on the test part", _results(results)),
-        Section("Training", _curves(run, config.selection_metric, fitted)),
+        Section("Results on the test part", [*_results(results), *_rules(config, results)]),
+        Section("By subgroup", _subgroups(results)),
+        Section("Training", _curves(run, fitted, results.primary)),
         Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
     ]
     if config.task.name == "segmentation":
@@ -67,17 +71,21 @@ def write_finetuning_report(
 
 
 def _results(results: Results) -> list[Part]:
-    rows = [_row(name, interval) for name, interval in results.metrics.items()]
-    if results.size is not None:
-        rows.append(_row("auc_macro of size alone", results.size.size_only))
-        rows.append(_row("auc_macro minus size alone", results.size.difference))
-    parts = [
-        table(["metric", "value", "from", "to", "patients"], rows),
+    if any(name.endswith("_mean") for name in results.metrics):
+        parts = [_by_class(results.metrics)]
+    else:
+        rows = [_row(name, interval) for name, interval in results.metrics.items()]
+        if results.size is not None:
+            rows.append(_row("auc_macro of size alone", results.size.size_only))
+            rows.append(_row("auc_macro minus size alone", results.size.difference))
+        parts = [table(["metric", "value", "from", "to", "patients"], rows)]
+    patients = next(iter(results.metrics.values())).patients
+    parts.append(
         text(
-            "From and to are the 95 % interval over 2,000 resamples of patients within their "
-            "class; a patient's cases stay together."
-        ),
-    ]
+            f"With their 95 % intervals over 2,000 resamples of the {patients} patients, within "
+            "their class where there are classes; a patient's cases stay together."
+        )
+    )
     if results.size is not None:
         parts.append(
             text(
@@ -93,13 +101,91 @@ def _row(name: str, interval: Interval) -> list[str | float | int]:
     return [name, interval.value, interval.low, interval.high, interval.patients]
 
 
-def _curves(run: RunFolder, selection_metric: str, fitted: Fit) -> list[Part]:
+def _by_class(metrics: Mapping[str, Interval]) -> Part:
+    """A row for each measure, a column for the mean over classes and for each class."""
+    classes = list(dict.fromkeys(name.split("/")[1] for name in metrics if "/" in name))
+    measures = list(dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name))
+    shown = [f"class {c}" for c in classes] if len(classes) > 1 else []
+    rows = [
+        [m, *(_with_ends(metrics[name]) for name in (f"{m}_mean", *(f"{m}/{c}" for c in classes)))]
+        for m in measures
+    ]
+    whole = "mean over classes" if shown else "value"
+    return table(["measure", whole, *shown], [row[: 2 + len(shown)] for row in rows])
+
+
+def _with_ends(interval: Interval | None) -> str:
+    if interval is None or math.isnan(interval.value):
+        return "–"
+    digits = 3 if abs(interval.value) < 10 else 1
+    return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+
+
+def _rules(config: FinetuneConfig, results: Results) -> list[Part]:
+    """How the metrics count what could be counted in several ways."""
+    told = []
+    if "auprc_macro" in results.metrics:
+        told.append("The chance level of auprc_macro is the share of positive cases.")
+    if "sensitivity" in results.metrics:
+        told.append(
+            "Sensitivity and specificity are read at the threshold where their sum is highest on "
+            "the validation part."
+        )
+    if config.task.name == "segmentation":
+        told += [
+            "A class that neither mask of a case has is left out of dice, nsd and hd95_mm. Where "
+            "one mask alone has it, dice and nsd are 0 and hd95_mm is the image's diagonal, so "
+            "that no missed case is dropped.",
+            f"nsd is the share of the surfaces within {config.task.nsd_tolerance_mm:g} mm of each "
+            "other. A lesion is a connected component, found by a predicted one with an "
+            "intersection over union of 0.1 or more; all lesions of all cases count alike.",
+        ]
+    return [text(line) for line in told]
+
+
+def _subgroups(results: Results) -> list[Part]:
+    if not results.subgroups:
+        return [
+            text(
+                "The test cases are all of one manufacturer, sex, age band, site and modality, as "
+                "far as the store knows them."
+            )
+        ]
+    names = _shown_by_subgroup(results)
+    rows = [
+        [
+            group.column.replace("_", " "),
+            group.value,
+            group.cases,
+            group.patients,
+            *(_with_ends(group.metrics.get(name)) for name in names),
+        ]
+        for group in results.subgroups
+    ]
+    return [
+        table(["by", "group", "cases", "patients", *names], rows),
+        text(
+            f"A group of fewer than {LEAST_PATIENTS} patients is listed without a number: too few "
+            "for an interval. What all test cases share is not listed. Groups are not corrected "
+            "for being many, nor for what else differs between them. Every metric is in "
+            "subgroups.parquet."
+        ),
+    ]
+
+
+def _shown_by_subgroup(results: Results) -> list[str]:
+    """The primary metric and up to two more."""
+    names = [name for name in results.metrics if "/" not in name]
+    return [results.primary, *(name for name in names if name != results.primary)][:3]
+
+
+def _curves(run: RunFolder, fitted: Fit, primary: str) -> list[Part]:
     rows = run.read_metrics()
     png = figure_png(loss_curve(rows, ["train/loss"]))
     (run.path / "loss.png").write_bytes(png)
     parts = [figure(png, "Mean training loss between two lines of the log, by step.")]
-    looked_at = [f"val/{selection_metric}"] if fitted.outcome.best_step is not None else []
-    if looked_at:
+    looked_at = [f"val/{primary}"]
+    if sum(looked_at[0] in row for row in rows) > 1:
         png = figure_png(loss_curve(rows, looked_at))
         parts.append(figure(png, "The validation part, by step."))
     outcome = fitted.outcome

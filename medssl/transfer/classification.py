@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from medssl.models.build import build_classifier
 from medssl.models.config import ModelConfig
 from medssl.store import Store
 from medssl.transfer.cases import check_classes
 from medssl.transfer.config import FitConfig
+from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import ClassificationObjective
 from medssl.transfer.predictions import logit_columns
 from medssl.transfer.sources import ClassificationSource, Sampling
@@ -42,9 +42,7 @@ class Classification(WholeVolumeTask):
         super().__init__(config, store)
         check_classes(cases, classes)
         self.source = ClassificationSource(Sampling.of(config, store, cases, seed), len(classes))
-        self.network = build_classifier(
-            model, 1, len(classes), self.patch.size, config.task.dropout
-        )
+        self.network = network_of(config.task, model, 1, classes, self.patch.size)
         self.objective = ClassificationObjective(self.network, config.task.label_smoothing)
 
     def columns(self, outputs: Array) -> dict[str, float]:

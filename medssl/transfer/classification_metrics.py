@@ -1,4 +1,8 @@
-"""Metrics of a classification frame: `y_true` (class number) and `logit_0` ... `logit_{K-1}`."""
+"""Metrics of a classification frame: `y_true` (class number) and `logit_0` ... `logit_{K-1}`.
+
+With two classes and a chosen threshold it also has `called`: 1 where a case counts as positive
+(`medssl.transfer.operating_point`), which sensitivity and specificity are taken of.
+"""
 
 from __future__ import annotations
 
@@ -128,18 +132,39 @@ CLASSIFICATION_METRICS: dict[str, Callable[[pd.DataFrame], float]] = {
 }
 
 
+# Share of the cases of which class, at the threshold, are called what they are.
+AT_THRESHOLD = {"sensitivity": 1, "specificity": 0}
+
+
 def classification_names(predictions: pd.DataFrame) -> list[str]:
     """The metrics of a classification frame; none of another."""
-    return list(CLASSIFICATION_METRICS) if num_classes(predictions) else []
+    if not num_classes(predictions):
+        return []
+    return [*CLASSIFICATION_METRICS, *(AT_THRESHOLD if "called" in predictions else ())]
 
 
 def classification_value(name: str, predictions: pd.DataFrame) -> float:
     """One of `classification_names`."""
+    if name in AT_THRESHOLD:
+        return float(_at_threshold(name, predictions, np.ones((1, len(predictions))))[0])
     return CLASSIFICATION_METRICS[name](predictions)
+
+
+def classification_by_case(predictions: pd.DataFrame) -> dict[str, Floats | Ints]:
+    """Each case's own part in the metrics: (N,) the predicted class (`predicted`), its probability
+    (`confidence`) and the squared distance of the probabilities from the truth (`brier`)."""
+    y, logits = targets_and_logits(predictions)
+    return {
+        "predicted": logits.argmax(axis=1),
+        "confidence": softmax(logits, axis=1).max(axis=1),
+        "brier": brier_by_case(y, logits),
+    }
 
 
 def weighted_classification(name: str, predictions: pd.DataFrame, weights_BN: Floats) -> Floats:
     """(B,) values of one of `classification_names` under weights."""
+    if name in AT_THRESHOLD:
+        return _at_threshold(name, predictions, weights_BN)
     y, logits = targets_and_logits(predictions)
     if name in ("auc_macro", "auprc_macro"):
         area = weighted_auc if name == "auc_macro" else weighted_average_precision
@@ -152,6 +177,12 @@ def weighted_classification(name: str, predictions: pd.DataFrame, weights_BN: Fl
     if name == "brier":
         return weighted_mean(brier_by_case(y, logits)[:, None], weights_BN)[:, 0]
     return _weighted_ece(y, logits, weights_BN)
+
+
+def _at_threshold(name: str, predictions: pd.DataFrame, weights_BN: Floats) -> Floats:
+    y, called = (predictions[column].to_numpy(np.int64) for column in ("y_true", "called"))
+    right = np.where(y == AT_THRESHOLD[name], (called == y).astype(np.float64), np.nan)
+    return weighted_mean(right[:, None], weights_BN)[:, 0]
 
 
 def _ranked(y: Ints, logits_NK: Floats) -> list[tuple[Bools, Floats]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.fit import Fit, fit
 from medssl.transfer.initial import resolve_model, told_of_pretraining, weights_file
+from medssl.transfer.metrics import with_case_columns
+from medssl.transfer.operating_point import with_operating_point
 from medssl.transfer.predictions import write_predictions
 from medssl.transfer.results import Results, results_of_test_part
 
@@ -86,7 +88,9 @@ def _finetune(
     status = "FAILED"
     try:
         fitted = fit(config, store, cases, run, tracker, progress, config.seed)
-        results = results_of_test_part(store, cases, fitted.predictions)
+        predictions = with_case_columns(with_operating_point(fitted.predictions))
+        fitted = replace(fitted, predictions=predictions)
+        results = results_of_test_part(store, cases, predictions)
         _write(config, store, cases, notes, fitted, results, run, tracker)
         status = "FINISHED"
     finally:
@@ -154,9 +158,9 @@ def _write(
     """Predictions, report and, last, the summary that says that the run is done."""
     written = [run.path / "predictions.parquet"]
     write_predictions(written[0], fitted.predictions)
-    if results.size is not None:
-        written.append(run.path / "predictions_size_only.parquet")
-        write_predictions(written[1], results.size.predictions)
+    for name, table in results.tables().items():
+        written.append(run.path / name)
+        write_predictions(written[-1], table)
     written.append(write_finetuning_report(run, config, store, notes, fitted, results))
     written.append(run.checkpoints / "model.safetensors")
     for path in written:
@@ -168,6 +172,7 @@ def _write(
         run.log(f"test: {line}")
     summary: dict[str, Any] = {
         "metrics": results.summary(),
+        "subgroups": [group.record() for group in results.subgroups],
         "seconds": fitted.seconds,
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,

@@ -6,7 +6,7 @@ that have no part in a result (another split, say) are the caller's to leave out
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,8 @@ class MetricFamily:
             with rows so repeated, NaN where a resample does not allow the metric.
         primary: what is read first, and chooses among checkpoints.
         stratum: column of the class within which a bootstrap draws patients, if any.
+        by_case: columns for the reader, each case's own part in the metrics, that the frame does
+            not hold yet; no metric is taken of them.
     """
 
     names: Callable[[pd.DataFrame], list[str]]
@@ -43,6 +45,7 @@ class MetricFamily:
     weighted: Callable[[str, pd.DataFrame, Floats], Floats]
     primary: str
     stratum: str | None = None
+    by_case: Callable[[pd.DataFrame], Mapping[str, Floats | Ints]] = lambda _: {}
 
 
 FAMILIES: dict[str, MetricFamily] = {
@@ -71,6 +74,7 @@ FAMILIES: dict[str, MetricFamily] = {
         classification.weighted_classification,
         primary="auc_macro",
         stratum="y_true",
+        by_case=classification.classification_by_case,
     ),
     "segmentation": MetricFamily(
         segmentation.segmentation_names,
@@ -116,6 +120,11 @@ def metric_value(name: str, predictions: pd.DataFrame) -> float:
 def all_metrics(predictions: pd.DataFrame) -> dict[str, float]:
     """Every metric that the frame allows, by name."""
     return {name: metric_value(name, predictions) for name in metric_names(predictions)}
+
+
+def with_case_columns(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The frame with each case's own part in the metrics (`MetricFamily.by_case`)."""
+    return predictions.assign(**family_of(predictions).by_case(predictions))
 
 
 def weighted_metric(name: str, predictions: pd.DataFrame, weights_BN: Weights) -> Floats:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from medssl.errors import TrainingError
-from medssl.models.build import build_classifier
 from medssl.models.config import ModelConfig
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
+from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import MultilabelObjective
 from medssl.transfer.sources import NumberSource, Sampling
 from medssl.transfer.task import WholeVolumeTask
@@ -49,9 +49,7 @@ class Multilabel(WholeVolumeTask):
                 "more cases, change split.seed, or leave the label out of task.labels"
             )
         self.source = NumberSource(Sampling.of(config, store, cases, seed), self.truths)
-        self.network = build_classifier(
-            model, 1, len(classes), self.patch.size, config.task.dropout
-        )
+        self.network = network_of(config.task, model, 1, classes, self.patch.size)
         self.objective = MultilabelObjective(self.network)
 
     def columns(self, outputs: Array) -> dict[str, float]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medssl.models.build import build_classifier
 from medssl.models.config import ModelConfig
 from medssl.store import Store
 from medssl.transfer.cases import check_classes
 from medssl.transfer.config import FitConfig
+from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import OrdinalObjective
 from medssl.transfer.predictions import logit_columns
 from medssl.transfer.sources import ClassificationSource, Sampling
@@ -43,9 +43,7 @@ class Ordinal(WholeVolumeTask):
         super().__init__(config, store)
         check_classes(cases, classes)
         self.source = ClassificationSource(Sampling.of(config, store, cases, seed), len(classes))
-        self.network = build_classifier(
-            model, 1, len(classes), self.patch.size, config.task.dropout, ordered=True
-        )
+        self.network = network_of(config.task, model, 1, classes, self.patch.size)
         self.objective = OrdinalObjective(self.network)
 
     def columns(self, outputs: Array) -> dict[str, float]:

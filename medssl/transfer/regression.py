@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import TrainingError
-from medssl.models.build import build_classifier
 from medssl.models.config import ModelConfig
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
+from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import RegressionObjective
 from medssl.transfer.sources import NumberSource, Sampling
 from medssl.transfer.task import WholeVolumeTask
@@ -51,7 +51,7 @@ class Regression(WholeVolumeTask):
             )
         self.mean, self.std = float(values.mean()), float(values.std())
         self.source = NumberSource(Sampling.of(config, store, cases, seed), ["y_true"])
-        self.network = build_classifier(model, 1, 1, self.patch.size, config.task.dropout)
+        self.network = network_of(config.task, model, 1, classes, self.patch.size)
         self.objective = RegressionObjective(self.network, self.mean, self.std, config.task.loss)
 
     def metadata(self) -> dict[str, str]:

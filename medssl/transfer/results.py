@@ -1,4 +1,5 @@
-"""What a fine-tuning run reports of its test part: metrics with intervals, compared with size."""
+"""What a fine-tuning run reports of its test part: metrics with intervals, of all cases and of
+subgroups, compared with size."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from medssl.transfer.intervals import (
     bootstrap_intervals,
     paired_difference,
 )
-from medssl.transfer.metrics import metric_names
+from medssl.transfer.metrics import family_of, metric_names
 from medssl.transfer.size_baseline import size_only_predictions
+from medssl.transfer.subgroups import Subgroup, subgroup_table, subgroups_of
 
 COMPARED = "auc_macro"
 
@@ -33,9 +35,17 @@ class SizeComparison:
 
 @dataclass(frozen=True)
 class Results:
-    """Intervals of every metric of the test part; `size` in classification alone."""
+    """Intervals of every metric of the test part.
+
+    Attributes:
+        primary: the metric to read first.
+        subgroups: see `medssl.transfer.subgroups`.
+        size: in classification alone.
+    """
 
     metrics: dict[str, Interval]
+    primary: str
+    subgroups: list[Subgroup]
     size: SizeComparison | None
 
     def figures(self) -> dict[str, float]:
@@ -50,8 +60,13 @@ class Results:
         return flat
 
     def lines(self) -> list[str]:
-        """For the reader, one line each."""
-        lines = [f"{name} {interval}" for name, interval in self.metrics.items()]
+        """For the reader, one line each; a single class is not told twice."""
+        single = len({name.split("/")[1] for name in self.metrics if "/" in name}) == 1
+        lines = [
+            f"{name} {interval}"
+            for name, interval in self.metrics.items()
+            if not (single and "/" in name)
+        ]
         if self.size is not None:
             lines.append(f"{COMPARED} of size alone {self.size.size_only}")
             lines.append(f"{COMPARED} minus size alone {self.size.difference}")
@@ -62,6 +77,14 @@ class Results:
         return {
             name: None if math.isnan(value) else value for name, value in self.figures().items()
         }
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is written beside the predictions, by the file's name."""
+        names = [name for name in self.metrics if "/" not in name]
+        tables = {"subgroups.parquet": subgroup_table(self.subgroups, names)}
+        if self.size is not None:
+            tables["predictions_size_only.parquet"] = self.size.predictions
+        return tables
 
 
 def results_of_test_part(store: Store, cases: pd.DataFrame, predictions: pd.DataFrame) -> Results:
@@ -80,4 +103,5 @@ def results_of_test_part(store: Store, cases: pd.DataFrame, predictions: pd.Data
             bootstrap_interval(by_size, COMPARED),
             paired_difference(test, by_size, COMPARED),
         )
-    return Results(metrics, size)
+    groups = subgroups_of(test, store.manifest)
+    return Results(metrics, family_of(test).primary, groups, size)

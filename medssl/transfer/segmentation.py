@@ -12,21 +12,19 @@ import torch
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
-from medssl.models.build import build_segmenter
+from medssl.models.build import Segmenter
 from medssl.models.config import ModelConfig
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
 from medssl.transfer.config import FitConfig
+from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import RegionObjective, SegmentationObjective
 from medssl.transfer.predictions import mask_columns, save_mask
 from medssl.transfer.sources import Sampling, SegmentationSource, scans_of
 from medssl.transfer.task import Task
 from medssl.transfer.task_config import SegmentationTask
-from medssl.transfer.whole_volume import classes_on_own_grid, read_whole
+from medssl.transfer.whole_volume import predict_mask
 from medssl.volume import Affine, Array
-
-_WINDOW_OVERLAP = 0.5
-_WINDOWS_AT_ONCE = 2
 
 
 class Segmentation(Task):
@@ -62,13 +60,11 @@ class Segmentation(Task):
             config.task.labelled_share,
         )
         self.regions = config.task.regions
-        unions = (self.regions or {}).values()
-        membership = [[value in union for union in unions] for value in (0, *self.classes)]
-        self.network = build_segmenter(
-            model, 1, len(membership), self.patch.size, membership if self.regions else None
-        )
+        network = network_of(config.task, model, 1, classes, self.patch.size)
+        assert isinstance(network, Segmenter)
+        self.network = network
         self.objective = (
-            RegionObjective(self.network) if self.regions else SegmentationObjective(self.network)
+            RegionObjective(network) if self.regions else SegmentationObjective(network)
         )
 
     @torch.no_grad()
@@ -98,25 +94,6 @@ class Segmentation(Task):
             columns |= {f"{key.removesuffix('_1')}_{name}": v for key, v in of_region.items()}
         return columns
 
-    @torch.no_grad()
     def predict_mask(self, reader: Reader, scan: ScanInfo) -> Array:
         """The predicted values of the mask at the scan's own voxels, (D, H, W)."""
-        from monai.inferers import sliding_window_inference
-
-        device = next(self.network.parameters()).device
-        image, matrix = read_whole(reader, scan, self.patch)
-        # Windows are put together in the machine's memory: a large scan does not fit on a GPU.
-        logits = sliding_window_inference(
-            torch.from_numpy(image)[None, None],
-            self.patch.size,
-            _WINDOWS_AT_ONCE,
-            self.network,
-            overlap=_WINDOW_OVERLAP,
-            mode="gaussian",
-            cval=scan.normaliser.background,
-            sw_device=device,
-            device=torch.device("cpu"),
-        )
-        probabilities = torch.softmax(logits.float(), dim=1)[0].numpy()
-        numbers = classes_on_own_grid(probabilities, matrix, scan.shape)
-        return np.asarray((0, *self.classes))[numbers]
+        return predict_mask(self.network, reader, scan, self.patch, (0, *self.classes))

@@ -1,19 +1,26 @@
-"""A whole scan on the network's grid, and the network's answer back on the scan's own grid."""
+"""A segmenter's answer for a whole scan, at the scan's own voxels.
+
+The scan is resampled, answered and brought back slab by slab along its longest axis, so that the
+memory that is needed does not grow with the scan's length.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import torch
+from torch import Tensor, nn
 
 from medssl.augment.config import PatchConfig
 from medssl.augment.placement import Pose, compose_map
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.augment.spatial import sample
-from medssl.volume import Affine
-
-_SLAB = 32  # planes sampled at once, so that a large scan needs little memory
+from medssl.transfer.own_grid import Floats, classes_on_own_grid
+from medssl.transfer.sliding_window import Told, num_windows, slide
+from medssl.volume import Affine, Array
 
 
 def covering_map(
@@ -28,41 +35,65 @@ def covering_map(
     return compose_map(scan, (d, h, w), spacing_mm, scan.centre_mm, Pose()), (d, h, w)
 
 
-def read_whole(
-    reader: Reader, scan: ScanInfo, patch: PatchConfig
-) -> tuple[npt.NDArray[np.float32], Affine]:
-    """The normalised scan at the training's spacing, made by the sampler that makes its patches.
-
-    Returns:
-        image (D, H, W), axes to the right, front and top; 4x4, index of its voxel to index of the
-        stored voxel.
-    """
-    matrix, shape = covering_map(scan, scan.patch_spacing(patch.spacing_mm))
-    slabs = []
-    for start in range(0, shape[0], _SLAB):
-        shifted = matrix.copy()
-        shifted[:3, 3] += matrix[:3, 0] * start
-        size = (min(_SLAB, shape[0] - start), *shape[1:])
-        slabs.append(sample(reader, scan, shifted, size).image)
-    return np.concatenate(slabs), matrix
+def windows_of(scan: ScanInfo, patch: PatchConfig) -> int:
+    """How many windows `predict_mask` puts through the network for this scan."""
+    _, shape = covering_map(scan, scan.patch_spacing(patch.spacing_mm))
+    return num_windows(shape, patch.size)
 
 
-def classes_on_own_grid(
-    probabilities_KDHW: npt.NDArray[np.float32], matrix: Affine, shape: tuple[int, int, int]
-) -> npt.NDArray[np.int64]:
-    """The likeliest class at each of the scan's own voxels, by trilinear interpolation.
+def read_planes(
+    reader: Reader,
+    scan: ScanInfo,
+    matrix: Affine,
+    shape: tuple[int, int, int],
+    axis: int,
+    start: int,
+    stop: int,
+) -> Floats:
+    """Some planes along `axis` of the normalised scan, made by the sampler of the patches.
 
     Args:
-        matrix: as `read_whole` gives it.
-        shape: of the stored scan.
+        matrix, shape: of the whole scan, as `covering_map` gives them.
+
+    Returns:
+        (D, H, W), axes to the right, front and top.
     """
-    to_sampled = np.linalg.inv(matrix)
-    best = np.zeros(shape, dtype=np.int64)
-    highest = np.full(shape, -np.inf, dtype=np.float32)
-    for number, map_DHW in enumerate(probabilities_KDHW):
-        own = ndimage.affine_transform(
-            map_DHW, to_sampled, output_shape=shape, order=1, mode="nearest"
-        )
-        better = own > highest
-        best[better], highest[better] = number, own[better]
-    return best
+    shifted = matrix.copy()
+    shifted[:3, 3] += matrix[:3, axis] * start
+    d, h, w = (stop - start if a == axis else n for a, n in enumerate(shape))
+    return sample(reader, scan, shifted, (d, h, w)).image
+
+
+@torch.no_grad()
+def predict_mask(
+    network: nn.Module,
+    reader: Reader,
+    scan: ScanInfo,
+    patch: PatchConfig,
+    values: tuple[int, ...],
+    told: Told = lambda windows: None,
+) -> Array:
+    """The predicted values of the mask at the scan's own voxels, (D, H, W).
+
+    Args:
+        network: gives logits of len(values) classes.
+        values: of the mask, by class number; the first is the background's.
+        told: called with the number of windows that are done; `windows_of` says how many in all.
+
+    Returns:
+        uint8, or uint16 where a value asks for it.
+    """
+    matrix, shape = covering_map(scan, scan.patch_spacing(patch.spacing_mm))
+    axis = int(np.argmax(shape))
+
+    def planes(start: int, stop: int) -> Tensor:
+        return torch.from_numpy(read_planes(reader, scan, matrix, shape, axis, start, stop))
+
+    def slabs() -> Iterator[tuple[int, Floats]]:
+        background = scan.normaliser.background
+        for start, logits in slide(network, planes, shape, patch.size, axis, background, told):
+            yield start, torch.softmax(logits, dim=0).numpy()
+
+    numbers = classes_on_own_grid(slabs(), axis, matrix, scan.shape)
+    table = np.asarray(values, dtype=np.min_scalar_type(max(*values, 255)))
+    return np.asarray(table[numbers])

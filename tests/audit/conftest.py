@@ -150,7 +150,7 @@ class SimulatedFit:
         return shown.assign(logit_0=0.0, logit_1=logit)
 
     def _masks(self, cases: pd.DataFrame, labels: float, rng: np.random.Generator) -> pd.DataFrame:
-        """Voxel counts of two foreground classes; the second is absent from some cases."""
+        """Two foreground classes; the second is absent from some cases."""
         columns = {}
         for c, voxels in (("1", 1000), ("2", 300)):
             there = np.array([c == "1" or int(uid[:2], 16) > 40 for uid in cases["volume_uid"]])
@@ -160,6 +160,11 @@ class SimulatedFit:
             missed = voxels * there - found
             dice = np.where(there, 2 * found / np.maximum(2 * found + extra + missed, 1), np.nan)
             columns |= {f"tp_{c}": found, f"fp_{c}": extra, f"fn_{c}": missed, f"dice_{c}": dice}
+            columns[f"nsd_{c}"] = np.where(there, np.clip(dice + 0.05, 0, 1), np.nan)
+            columns[f"hd95_mm_{c}"] = np.where(there, 40 * (1 - dice), np.nan)
+            columns[f"lesion_tp_{c}"] = 1 * (dice > 0.6)
+            columns[f"lesion_fp_{c}"] = rng.binomial(1, 0.3, len(cases))
+            columns[f"lesion_fn_{c}"] = 1 * (there & ~(dice > 0.6))
             columns[f"volume_true_mm3_{c}"] = (found + missed) * 1.0
             columns[f"volume_pred_mm3_{c}"] = (found + extra) * 1.0
         return cases.drop(columns="y_true").assign(**columns)

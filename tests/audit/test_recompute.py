@@ -77,3 +77,24 @@ def test_dice_leaves_out_what_neither_mask_has() -> None:
     assert found["dice/2"] == pytest.approx((1 + 0.5 + 1) / 3)
     assert found["dice_mean"] == pytest.approx((found["dice/1"] + found["dice/2"]) / 2)
     assert found == pytest.approx(all_metrics(frame[frame["split"] == "test"]), abs=1e-12)
+
+
+def test_surfaces_and_lesions_agree_with_the_metrics_of_the_study() -> None:
+    rng = np.random.Generator(np.random.Philox(7))
+    frame = pd.DataFrame({"split": ["test"] * 20})
+    for c in ("1", "3"):
+        for kind in ("tp", "fp", "fn", "lesion_tp", "lesion_fp", "lesion_fn"):
+            frame[f"{kind}_{c}"] = rng.integers(0, 4, 20)
+        frame[f"nsd_{c}"] = np.where(rng.random(20) < 0.3, np.nan, rng.random(20))
+        frame[f"hd95_mm_{c}"] = np.where(frame[f"nsd_{c}"].isna(), np.nan, 50 * rng.random(20))
+    found = recompute_metrics(_task("segmentation", ["1", "3"]), frame)
+    assert len(found) == 6 * 3
+    assert found == pytest.approx(all_metrics(frame), abs=1e-12)
+
+
+def test_average_precision_of_one_class_alone() -> None:
+    frame = _classification(3, 30, seed=8)
+    task = _task("classification", ["0", "1", "2"])
+    absent = recompute_metrics(task, frame[frame["y_true"] != 2])
+    assert math.isnan(absent["auprc_macro"])
+    assert not math.isnan(recompute_metrics(task, frame)["auprc_macro"])

@@ -80,7 +80,14 @@ def test_segmentation_learns_and_a_second_call_says_that_it_is_done(
     frame = pd.read_parquet(result.predictions)
     assert set(frame["split"]) == {"val", "test"}
     test = frame[frame["split"] == "test"]
-    assert all_metrics(test)["dice_mean"] == pytest.approx(dice)
+    for name, value in all_metrics(test).items():
+        assert result.metrics[f"test/{name}"] == pytest.approx(value)
+        assert f"test/{name}_lo" in result.metrics
+    assert {f"{m}_1" for m in ("dice", "nsd", "hd95_mm", "lesion_tp")} <= set(test)
+    groups = pd.read_parquet(result.run / "subgroups.parquet")
+    told = json.loads((result.run / "summary.json").read_text())["subgroups"]
+    assert groups.empty
+    assert told == []  # all scans are of one kind
     assert all((result.run / path).is_file() for path in test["mask_path"])
     page = (result.run / "report.html").read_text()
     assert page.count("data:image/png;base64") == 5
@@ -98,7 +105,8 @@ def test_segmentation_learns_and_a_second_call_says_that_it_is_done(
 
 def test_classification_is_compared_with_size_alone(ball_store: Path, tmp_path: Path) -> None:
     result = finetune(configured(ball_store, "classification", steps=60), tmp_path / "run")
-    for name in ("auc_macro", "bacc", "brier", "ece", "size_only_auc_macro"):
+    names = ("auc_macro", "auprc_macro", "bacc", "brier", "ece", "sensitivity", "specificity")
+    for name in (*names, "size_only_auc_macro"):
         assert {f"test/{name}", f"test/{name}_lo", f"test/{name}_hi"} <= result.metrics.keys()
     difference = result.metrics["test/auc_macro_minus_size_only"]
     auc, by_size = result.metrics["test/auc_macro"], result.metrics["test/size_only_auc_macro"]
@@ -106,6 +114,13 @@ def test_classification_is_compared_with_size_alone(ball_store: Path, tmp_path: 
     assert difference == pytest.approx(auc - by_size)
     frame = pd.read_parquet(result.predictions)
     assert {"volume_uid", "patient_key", "split", "y_true", "logit_0", "logit_1"} <= set(frame)
+    test = frame[frame["split"] == "test"]
+    for name, value in all_metrics(test).items():
+        assert result.metrics[f"test/{name}"] == pytest.approx(value)
+    assert test["brier"].mean() == pytest.approx(result.metrics["test/brier"])
+    assert (test["confidence"] >= 0.5).all()
+    found = (test["predicted"] == test["y_true"]).groupby(test["y_true"]).mean()
+    assert found.mean() == pytest.approx(result.metrics["test/bacc"])
     sizes = pd.read_parquet(result.run / "predictions_size_only.parquet")
     assert (
         sizes["volume_uid"].tolist() == frame.loc[frame["split"] == "test", "volume_uid"].tolist()

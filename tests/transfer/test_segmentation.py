@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,18 @@ from torch import Tensor, nn
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
+from medssl.augment.spatial import sample
 from medssl.models.config import SegResNetConfig
 from medssl.store import Store, open_store
 from medssl.transfer.cases import labelled_cases
 from medssl.transfer.config import FitConfig
+from medssl.transfer.own_grid import classes_on_own_grid
 from medssl.transfer.predictions import read_mask
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.sources import scans_of
+from medssl.transfer.surfaces import nsd_and_hd95
 from medssl.transfer.task_config import SegmentationTask
-from medssl.transfer.whole_volume import classes_on_own_grid, covering_map, read_whole
+from medssl.transfer.whole_volume import covering_map, read_planes
 
 from .conftest import ball_scan, write_scans
 
@@ -85,7 +89,9 @@ def test_a_scan_at_its_own_spacing_is_read_voxel_by_voxel(ball_store: Path) -> N
     store = open_store(ball_store)
     task = thresholding(store, None)
     for scan in scans_of(store, store.manifest.iloc[:4]):
-        image, matrix = read_whole(Reader(store, CacheConfig(gigabytes=0)), scan, task.patch)
+        matrix, shape = covering_map(scan, scan.patch_spacing(task.patch.spacing_mm))
+        reader = Reader(store, CacheConfig(gigabytes=0))
+        image = read_planes(reader, scan, matrix, shape, 0, 0, shape[0])
         expected = store.read(scan.volume_uid).to_ras()
         assert image.shape == expected.shape
         np.testing.assert_array_equal(image, scan.normaliser(expected.voxels))
@@ -109,24 +115,28 @@ def test_a_tilted_scan_is_covered_and_its_own_grid_answered(tmp_path: Path) -> N
     assert (at < np.array(shape)[:, None]).all()
     # The index along each axis of the sampled grid, asked for at the scan's own voxels.
     ramp = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(np.float32)
-    own = classes_on_own_grid(np.stack([6.5 - ramp[0], ramp[0] - 6.5]), matrix, scan.shape)
+    answer = np.stack([6.5 - ramp[0], ramp[0] - 6.5])
+    own = classes_on_own_grid([(0, answer)], 0, matrix, scan.shape)
     index = np.stack(np.meshgrid(*map(np.arange, scan.shape), indexing="ij")).reshape(3, -1)
     expected = (np.linalg.inv(matrix) @ np.vstack([index, np.ones(index.shape[1])]))[0] > 6.5
     assert (own.ravel() == expected).mean() > 0.999
 
 
-def test_a_large_scan_is_read_in_slabs_that_fit_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_scan_is_read_in_slabs_that_fit_together(tmp_path: Path, axis: int) -> None:
     volume, mask, _ = ball_scan(2, shape=(50, 90, 40))
     write_scans(tmp_path / "s", [(volume, mask, "p")], [])
     store = open_store(tmp_path / "s")
     scan = scans_of(store, store.manifest)[0]
-    task = thresholding(store, 0.9)
-    image, matrix = read_whole(Reader(store, CacheConfig(gigabytes=0)), scan, task.patch)
-    assert image.shape[0] > 64
-    from medssl.augment.spatial import sample
-
-    whole = sample(Reader(store, CacheConfig(gigabytes=0)), scan, matrix, image.shape).image
-    np.testing.assert_allclose(image, whole, atol=2e-3)
+    matrix, shape = covering_map(scan, np.array([0.9, 0.9, 0.9]))
+    reader = Reader(store, CacheConfig(gigabytes=0))
+    edges = [*range(0, shape[axis], 17), shape[axis]]
+    pieces = [
+        read_planes(reader, scan, matrix, shape, axis, start, stop)
+        for start, stop in itertools.pairwise(edges)
+    ]
+    whole = sample(reader, scan, matrix, shape).image
+    np.testing.assert_allclose(np.concatenate(pieces, axis), whole, atol=2e-3)
 
 
 def test_rows_count_voxels_and_masks_are_kept(ball_store: Path, tmp_path: Path) -> None:
@@ -144,4 +154,9 @@ def test_rows_count_voxels_and_masks_are_kept(ball_store: Path, tmp_path: Path) 
         voxel_mm3 = abs(np.linalg.det(store.affine(row["volume_uid"])[:3, :3]))
         assert row["volume_true_mm3_1"] == pytest.approx((reference == 1).sum() * voxel_mm3)
         assert len(row["mask_sha256"]) == 64
+        surfaces = nsd_and_hd95(
+            predicted == 1, reference == 1, store.affine(row["volume_uid"]), task.nsd_tolerance_mm
+        )
+        assert (row["nsd_1"], row["hd95_mm_1"]) == surfaces
+        assert row["lesion_tp_1"] + row["lesion_fn_1"] == 1
     assert isinstance(scans_of(store, cases)[0], ScanInfo)

@@ -1,0 +1,1 @@
+"""A fine-tuned model applied to new scans: masks, classes and volumes on the scans' own grids."""

@@ -1,0 +1,248 @@
+"""The prediction stage: a fine-tuned model applied to scans, one volume after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from medssl.archive.reasons import Reason
+from medssl.augment.cache_config import CacheConfig
+from medssl.augment.reader import Reader
+from medssl.augment.scan_info import ScanInfo
+from medssl.augment.spatial import sample_volume
+from medssl.errors import NO_ROOM, MedsslError
+from medssl.export.dicom_seg import Algorithm, write_segmentation
+from medssl.predict.config import PredictConfig
+from medssl.predict.inputs import Given, Item, Refused, check_places, open_input
+from medssl.predict.model import TrainedModel, load_trained
+from medssl.predict.nifti import write_like, write_on_grid
+from medssl.predict.results import Results
+from medssl.progress import SILENT, Progress
+from medssl.transfer.sources import foreground_centre
+from medssl.transfer.task_config import SegmentationTask
+from medssl.transfer.whole_volume import predict_mask, windows_of
+from medssl.volume import Array
+
+FAILED = "PREDICTION_FAILED"
+Told = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What was predicted, and what was not.
+
+    Attributes:
+        predicted: volumes of this call.
+        done_before: volumes that an earlier call had done.
+        refused: files and series that ingest's judgement does not take.
+        failed: volumes whose prediction broke down.
+    """
+
+    out: Path
+    predicted: int
+    done_before: int
+    refused: tuple[Refused, ...]
+    failed: tuple[Refused, ...]
+
+    @property
+    def table(self) -> Path:
+        return self.out / "predictions.csv"
+
+    def lines(self) -> list[str]:
+        """For the reader; the last one says where the results are."""
+        lines = [f"{self.predicted} volumes predicted, {self.done_before} were done already"]
+        if self.refused:
+            lines.append(f"not taken: {len(self.refused)}")
+            counts = Counter(x.reason for x in self.refused)
+            lines += [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
+        if self.failed:
+            lines.append(f"failed: {len(self.failed)}")
+            causes = Counter(x.detail for x in self.failed)
+            lines += [f"  {n}: {detail}" for detail, n in sorted(causes.items())]
+        if self.refused or self.failed:
+            lines.append(f"which: {self.out / 'not_predicted.csv'}")
+        return [*lines, f"results: {self.table}"]
+
+
+def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult:
+    """Predict every volume of INPUT; call again to take up where it was.
+
+    A volume that fails does not end the others; it is counted, and named in not_predicted.csv.
+
+    Raises:
+        CheckpointError: `run` is no finished fine-tuning run.
+        ConfigError: INPUT is missing or holds no scan, OUT holds something else, or one lies in
+            the other.
+        StoreError: INPUT is a store that cannot be read.
+        OSError: the disk is full; what was predicted stays.
+    """
+    check_places(config)
+    model = load_trained(config.run)
+    predictor = (
+        _Segmenter(model) if isinstance(model.task, SegmentationTask) else _Classifier(model)
+    )
+    results = Results(config.out, model, predictor.columns)
+    try:
+        with open_input(config, progress) as given:
+            todo = [x for x in given.items if not results.is_done(x, predictor.files(x))]
+            failed = _predict_all(predictor, given, todo, results, progress)
+            results.finish([*given.refused, *failed])
+            return PredictResult(
+                config.out,
+                predicted=len(todo) - len(failed),
+                done_before=len(given.items) - len(todo),
+                refused=tuple(given.refused),
+                failed=tuple(failed),
+            )
+    finally:
+        results.close()
+
+
+def _predict_all(
+    predictor: _Segmenter | _Classifier,
+    given: Given,
+    todo: list[Item],
+    results: Results,
+    progress: Progress,
+) -> list[Refused]:
+    reader = Reader(given.store, CacheConfig(gigabytes=0))
+    scans = [_scan(given, item) for item in todo]
+    sizes = [predictor.size(scan) for scan in scans]
+    failed = []
+    progress.start(f"predicting ({predictor.unit})", sum(sizes))
+    try:
+        for number, (item, scan, size) in enumerate(zip(todo, scans, sizes, strict=True), start=1):
+            told = _Told(progress, f"{number}/{len(todo)}")
+            try:
+                row = predictor.predict(given, item, reader, scan, results.out, told)
+            except Exception as error:
+                cause = _cause(error)
+                failed.append(Refused(item.input, item.part, FAILED, cause))
+                progress.say(f"volume {item.name}: {cause}")
+                told(size - told.done)
+                continue
+            results.add(item, row)
+    finally:
+        progress.finish()
+    return failed
+
+
+class _Told:
+    """Tells how much of one volume is done, and remembers it."""
+
+    def __init__(self, progress: Progress, volume: str) -> None:
+        self._progress, self._volume = progress, volume
+        self.done = 0
+
+    def __call__(self, units: int) -> None:
+        self.done += units
+        self._progress.advance(units, volume=self._volume)
+
+
+def _scan(given: Given, item: Item) -> ScanInfo:
+    row = given.store.row(item.volume_uid)
+    return ScanInfo.from_row({str(name): value for name, value in row.items()})
+
+
+def _cause(error: Exception) -> str:
+    """Without anything of the patient's: other libraries quote values. A full disk is no cause."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        raise error
+    return str(error) if isinstance(error, MedsslError) else type(error).__name__
+
+
+class _Segmenter:
+    """Masks as NIfTI and, of DICOM files, as SEG; how large each class is."""
+
+    unit = "windows"
+
+    def __init__(self, model: TrainedModel) -> None:
+        assert isinstance(model.task, SegmentationTask)
+        self.model = model
+        self.values = tuple(int(c) for c in model.classes)
+        self.labels = {value: f"{model.task.mask} {value}" for value in self.values}
+        self.columns = ("mask", "seg", *(f"ml_{value}" for value in self.values))
+
+    def files(self, item: Item) -> tuple[str, ...]:
+        """Columns of the files that a finished volume has."""
+        return ("mask", "seg") if _has_dicom(item) else ("mask",)
+
+    def size(self, scan: ScanInfo) -> int:
+        """In windows."""
+        return windows_of(scan, self.model.patch)
+
+    def predict(
+        self, given: Given, item: Item, reader: Reader, scan: ScanInfo, out: Path, told: Told
+    ) -> dict[str, str]:
+        """Write the files of one volume; its row."""
+        patch, values = self.model.patch, (0, *self.values)
+        mask = predict_mask(self.model.network, reader, scan, patch, values, told)
+        place = Path("masks") / f"{item.name}.nii.gz"
+        if item.is_dicom:  # column, row, slice, as viewers of NIfTI expect
+            write_on_grid(out / place, mask.transpose(2, 1, 0), scan.affine[:, [2, 1, 0, 3]])
+        elif item.source is not None:
+            write_like(out / place, mask, item.source)
+        else:
+            write_on_grid(out / place, mask, scan.affine)
+        seg = Path("seg") / f"{item.name}.dcm" if _has_dicom(item) else None
+        if seg is not None:
+            made_by = Algorithm("medssl predict", self.model.weights_sha256)
+            files = given.dicom_files(item)
+            write_segmentation(out / seg, files, mask, scan.affine, self.labels, made_by)
+        return {
+            "mask": place.as_posix(),
+            "seg": "" if seg is None else seg.as_posix(),
+            **self._volumes(mask, abs(float(np.linalg.det(scan.affine[:3, :3])))),
+        }
+
+    def _volumes(self, mask: Array, voxel_mm3: float) -> dict[str, str]:
+        counts = np.zeros(max(self.values) + 1, dtype=np.int64)
+        for plane in mask:  # bincount makes 64-bit integers of all that it is given
+            counts += np.bincount(plane.ravel(), minlength=len(counts))
+        return {f"ml_{v}": f"{counts[v] * voxel_mm3 / 1000:.4f}" for v in self.values}
+
+
+class _Classifier:
+    """The class of each volume, and how probable each is."""
+
+    unit = "volumes"
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        self.columns = ("predicted", *(f"probability_{name}" for name in model.classes))
+
+    def files(self, item: Item) -> tuple[str, ...]:
+        """It writes none."""
+        return ()
+
+    def size(self, scan: ScanInfo) -> int:
+        """One volume."""
+        return 1
+
+    @torch.no_grad()
+    def predict(
+        self, given: Given, item: Item, reader: Reader, scan: ScanInfo, out: Path, told: Told
+    ) -> dict[str, str]:
+        """The row of one volume: a crop around the middle of its foreground, as in fine-tuning."""
+        patch, network = self.model.patch, self.model.network
+        crop = sample_volume(reader, scan, patch.size, patch.spacing_mm, foreground_centre(scan))
+        device = next(network.parameters()).device
+        logits = network(torch.from_numpy(crop.image)[None, None].to(device))[0]
+        probabilities = softmax(logits.double().cpu().numpy())
+        told(1)
+        names = self.model.classes
+        return {
+            "predicted": names[int(probabilities.argmax())],
+            **{f"probability_{n}": f"{p:.6f}" for n, p in zip(names, probabilities, strict=True)},
+        }
+
+
+def _has_dicom(item: Item) -> bool:
+    """Whether its DICOM files are there; those of a store are not."""
+    return item.is_dicom and item.source is not None

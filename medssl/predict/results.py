@@ -1,0 +1,138 @@
+"""The folder of predictions: a table that grows row by row, so that nothing is done twice.
+
+predictions.csv     one row for each volume
+predictions.json    which weights, task and classes predicted
+not_predicted.csv   what was refused or failed, with the reason
+masks/, seg/        segmentation: NIfTI of every volume; DICOM SEG of those that were DICOM
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import medssl
+from medssl.errors import NO_ROOM, ConfigError
+from medssl.predict.inputs import Item, Refused
+from medssl.predict.model import TrainedModel
+from medssl.store.writer import write_atomically
+
+Row = dict[str, str]
+_KNOWN = ("input", "part", "volume", "scan_sha256")
+
+
+class Results:
+    """An open folder of predictions; one process at a time works in it."""
+
+    def __init__(self, out: Path, model: TrainedModel, columns: Sequence[str]) -> None:
+        """Make the folder, or take up what is in it.
+
+        Args:
+            columns: of predictions.csv after those that say which volume it is.
+
+        Raises:
+            ConfigError: it holds something else, or predictions of other weights.
+        """
+        self.out = out
+        self.table = out / "predictions.csv"
+        self._columns = [*_KNOWN, *columns]
+        self._lock = _locked(out)
+        try:
+            self._check_model(model)
+            self._rows = {row["volume"]: row for row in self._read()}
+        except BaseException:
+            self.close()
+            raise
+
+    def is_done(self, item: Item, files: Sequence[str]) -> bool:
+        """Whether this very scan has its row, and the files that the columns `files` name."""
+        row = self._rows.get(item.name)
+        if row is None or row["scan_sha256"] != item.scan_sha256:
+            return False
+        return all(row[name] and (self.out / row[name]).is_file() for name in files)
+
+    def add(self, item: Item, values: Mapping[str, str]) -> None:
+        """Keep a row; killed at any moment, the table holds all rows but perhaps the last."""
+        known = (item.input, item.part, item.name, item.scan_sha256)
+        row = {**dict(zip(_KNOWN, known, strict=True)), **values}
+        fresh = not self.table.is_file()
+        with self.table.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._text([row], header=fresh))
+        self._rows[item.name] = row
+
+    def finish(self, not_predicted: Sequence[Refused]) -> None:
+        """Write both tables in order."""
+        rows = sorted(self._rows.values(), key=lambda row: (row["input"], row["part"]))
+        write_atomically(self.table, self._text(rows, header=True))
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["input", "part", "reason", "detail"])
+        writer.writerows([x.input, x.part, x.reason, x.detail] for x in not_predicted)
+        write_atomically(self.out / "not_predicted.csv", lines.getvalue())
+
+    def close(self) -> None:
+        """Let another process work in the folder."""
+        self._lock.close()
+
+    def _check_model(self, model: TrainedModel) -> None:
+        path = self.out / "predictions.json"
+        if path.is_file():
+            known = json.loads(path.read_text(encoding="utf-8")).get("weights_sha256")
+            if known != model.weights_sha256:
+                raise ConfigError(
+                    f"{self.out} holds predictions of other weights; choose another --out"
+                )
+            return
+        if any(p.name not in (".lock", ".work") for p in self.out.iterdir()):
+            raise ConfigError(f"{self.out} is not empty and no predictions; choose another --out")
+        about = {"medssl": medssl.__version__, **model.described()}
+        write_atomically(path, json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+    def _read(self) -> list[Row]:
+        """Whole rows; a last one that a crash tore is taken out of the file."""
+        if not self.table.is_file():
+            return []
+        with self.table.open(encoding="utf-8", newline="") as file:
+            text = file.read()
+        whole = text[: text.rfind("\n") + 1]
+        rows = [
+            row
+            for row in csv.DictReader(io.StringIO(whole))
+            if list(row) == self._columns and None not in row.values()
+        ]
+        if whole != text:
+            write_atomically(self.table, self._text(rows, header=True))
+        return rows
+
+    def _text(self, rows: Sequence[Mapping[str, str]], *, header: bool) -> str:
+        lines = io.StringIO()
+        writer = csv.DictWriter(lines, self._columns, lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return lines.getvalue()
+
+
+def _locked(out: Path) -> IO[str]:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is not a folder; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise ConfigError(
+            f"nothing can be written in {out} ({error.strerror}); choose another --out"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ConfigError(f"another process is working in {out}; wait for it") from error
+    return lock
