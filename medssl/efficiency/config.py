@@ -120,6 +120,8 @@ class StudyConfig(Config):
         problems = []
         if self.fit.init is not None:
             problems.append("fit.init: a study's arms differ in it; set encoder instead")
+        if self.fit.regime.name == "lora":
+            problems.append("fit.regime: lora updates pretrained weights, and arm scratch has none")
         if "ssl_ft" in self.arms and self.encoder is None:
             problems.append("arm ssl_ft needs encoder: the folder of a pretraining run")
         if "ssl_ft" not in self.arms and self.encoder is not None:

@@ -40,7 +40,7 @@ from medssl.tracking import Tracker
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What the loop did; `best_value` is None where nothing was selected."""
+    """What the loop did: the steps that it took, and what was selected (None: nothing was)."""
 
     steps: int
     seconds: float
@@ -65,6 +65,7 @@ def train(
     validate: Callable[[int], dict[str, float]] | None = None,
     validate_every: int = 0,
     keep_best: str | None = None,
+    patience: int | None = None,
 ) -> TrainOutcome:
     """Train `module` for `steps` steps, resuming from the run's newest checkpoint.
 
@@ -75,6 +76,8 @@ def train(
             it raises is raised in every process.
         keep_best: the metric of `validate` whose highest value decides which weights are kept in
             checkpoints/best.safetensors. The last ones are in checkpoints/last.safetensors.
+        patience: training ends early once this many calls of `validate` in a row gave no higher
+            value of `keep_best`; None: it does not.
 
     Raises:
         ConfigError: a batch cannot be cut into as many equal parts as asked for.
@@ -93,11 +96,11 @@ def train(
     progress.start(what, steps, done=loop.step)
     try:
         with shortage_told(), StopRequest() as stop:
-            loop.go(progress, stop, validate, validate_every, keep_best)
+            loop.go(progress, stop, validate, validate_every, keep_best, patience)
     finally:
         progress.finish()
         loop.parallel = loop.module  # lets go of what ties the processes together
-    return TrainOutcome(steps, loop.seconds, loop.best_step, loop.best_value)
+    return TrainOutcome(loop.step, loop.seconds, loop.best_step, loop.best_value)
 
 
 class _Loop:
@@ -133,6 +136,7 @@ class _Loop:
         self.seconds = 0.0
         self.best_step: int | None = None
         self.best_value: float | None = None
+        self.looks_in_vain = 0
         self.guard = Guard()
         # What a forward pass leaves in batch norms, which a skipped step must not.
         self._statistics = [
@@ -159,6 +163,7 @@ class _Loop:
         self.step = int(training["step"])
         self.seconds = float(training["seconds"])
         self.best_step, self.best_value = training["best_step"], training["best_value"]
+        self.looks_in_vain = int(training.get("looks_in_vain", 0))
         if self.world.leads:
             self.run.forget_metrics_after(self.step)
             self.run.log(f"resumed at step {self.step}")
@@ -170,6 +175,7 @@ class _Loop:
         validate: Callable[[int], dict[str, float]] | None,
         validate_every: int,
         keep_best: str | None,
+        patience: int | None,
     ) -> None:
         self.parallel.train()
         on_gpu = self.world.device.type == "cuda"
@@ -183,13 +189,16 @@ class _Loop:
         )
         try:
             began = time.monotonic()
-            for step, batch in loader.batches(self.step, self.steps):
+            # A run that was killed after its patience ended has nothing left to do.
+            end = self.step if self._gives_up(patience) else self.steps
+            for step, batch in loader.batches(self.step, end):
                 stopping = self._advance(batch, step, stop)
                 self.step = step + 1
                 progress.advance(1)
                 last = self.step == self.steps
                 if validate and (last or (validate_every and self.step % validate_every == 0)):
                     self._validate(validate, keep_best)
+                    last = last or self._gives_up(patience)
                 save = last or stopping or self.step % self.runtime.checkpoint_every == 0
                 if save or self.step % self.runtime.log_every == 0:
                     now = time.monotonic()
@@ -198,13 +207,20 @@ class _Loop:
                     progress.advance(0, **self._log())
                 if save:
                     self._save()
-                if stopping and not last:
+                if last:
+                    break
+                if stopping:
                     self._leave()
         finally:
             loader.close()
-        if self.guard.skipped == self.steps:
+        if self.guard.skipped == self.step:
             raise TrainingError("no step was taken: the loss was not finite; see run.log")
         if self.world.leads:
+            if self.step < self.steps:
+                self.run.log(
+                    f"ended early after step {self.step}: {self.looks_in_vain} looks at the "
+                    f"validation part without a higher {keep_best}"
+                )
             save_weights(self.run.checkpoints / "last.safetensors", self.module.state_dict(), {})
 
     def _advance(self, batch: Batch, step: int, stop: StopRequest) -> bool:
@@ -297,12 +313,21 @@ class _Loop:
             return
         self._record(metrics)
         value = metrics.get(keep_best) if keep_best else None
+        self.looks_in_vain += 1
         # A NaN (a class that validation lacks) is never better.
         if value is not None and value > (
             float("-inf") if self.best_value is None else self.best_value
         ):
             self.best_step, self.best_value = self.step, float(value)
+            self.looks_in_vain = 0
             save_weights(self.run.checkpoints / "best.safetensors", self.module.state_dict(), {})
+
+    def _gives_up(self, patience: int | None) -> bool:
+        """Whether the leading process has looked in vain as often as patience allows."""
+        if patience is None:
+            return False
+        gives_up: bool = self.world.agreed(self.looks_in_vain >= patience)
+        return gives_up
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.world.leads:
@@ -319,6 +344,7 @@ class _Loop:
                 "seconds": self.seconds,
                 "best_step": self.best_step,
                 "best_value": self.best_value,
+                "looks_in_vain": self.looks_in_vain,
             }
             save_checkpoint(self.run.checkpoints, self.step, self.module.state_dict(), training)
 

@@ -115,7 +115,8 @@ def _placed(
     single = all(int(ds.get("NumberOfFrames", 1) or 1) == 1 for ds in headers)
     same_plane = (first.Rows, first.Columns) == mask.shape[1:]
     if not (single and same_plane and len(headers) == len(mask)):
-        return headers, _planes(mask, affine)
+        planes = _planes(mask, affine)
+        return (headers if single else [_with_planes(first, planes)]), planes
     to_lps = _RAS_TO_LPS @ affine[:3]
     normal = np.cross(to_lps[:, 2], to_lps[:, 1])  # row direction x column direction
     positions = [np.asarray(ds.ImagePositionPatient, dtype=np.float64) for ds in headers]
@@ -126,6 +127,19 @@ def _placed(
     if apart > _SAME_PLACE * np.linalg.norm(to_lps[:, 0]):
         raise GeometryError(f"the mask lies {apart:.2f} mm off the slices of its files")
     return [headers[i] for i in order], {}
+
+
+def _with_planes(header: Dataset, planes: dict[str, Any]) -> Dataset:
+    """A header of many frames that states spacing and orientation once, where highdicom looks.
+
+    Scanners may state them frame by frame instead; those of the mask's planes are the same ones.
+    """
+    shared = header.SharedFunctionalGroupsSequence[0]
+    if "PixelMeasuresSequence" not in shared:
+        shared.PixelMeasuresSequence = planes["pixel_measures"]
+    if "PlaneOrientationSequence" not in shared:
+        shared.PlaneOrientationSequence = planes["plane_orientation"]
+    return header
 
 
 def _planes(mask: Array, affine: Affine) -> dict[str, Any]:

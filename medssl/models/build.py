@@ -47,20 +47,32 @@ class Segmenter(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The pooled embedding, dropout and a last layer to the classes' logits."""
+    """The pooled embedding, dropout and a last layer to the classes' logits.
+
+    Attributes:
+        pool: from the deepest feature map to the embedding; None: as the encoder pools it.
+        head: from the embedding to the logits; a probe may put another one in its place.
+    """
+
+    head: nn.Module
 
     def __init__(
         self, encoder: Encoder, num_classes: int, dropout: float, ordered: bool = False
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.pool: nn.Module | None = None
         self.dropout = nn.Dropout(dropout)
         head = OrderedHead if ordered else nn.Linear
         self.head = head(encoder.embed_dim, num_classes)
 
     def forward(self, voxels_BCDHW: Tensor) -> Tensor:
         """Logits (B, num_classes)."""
-        logits: Tensor = self.head(self.dropout(self.encoder.embed(voxels_BCDHW)))
+        if self.pool is None:
+            pooled = self.encoder.embed(voxels_BCDHW)
+        else:
+            pooled = self.pool(self.encoder.features(voxels_BCDHW)[-1])
+        logits: Tensor = self.head(self.dropout(pooled))
         return logits
 
 

@@ -53,24 +53,33 @@ def write_finetuning_report(
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
-        Section("Results on the test part", [*_results(results), *_rules(config, results)]),
-        Section("By subgroup", _subgroups(results)),
+        Section("Results on the test part", [*results_parts(results), *rules(config, results)]),
+        Section("By subgroup", subgroup_parts(results)),
         Section("Training", _curves(run, fitted, results.primary)),
         Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
     ]
     if config.task.name == "segmentation":
-        worst = _worst_cases(run, store, config.task, fitted.predictions)
+        worst = worst_cases(run, store, config.task, fitted.predictions)
         sections.append(Section("The worst test cases", worst))
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))
     return write_page(
         run.path / "report.html",
         f"Fine-tuning: {config.task.name}",
-        f"From {start}, {config.steps} steps of {config.batch_size} patches.",
+        f"From {start}. {effort(config)}",
         sections,
     )
 
 
-def _results(results: Results) -> list[Part]:
+def effort(config: FinetuneConfig) -> str:
+    """What is trained and for how long, in a sentence."""
+    regime = config.regime.name.replace("_", " ")
+    if config.regime.name in ("linear_probe", "knn"):
+        return f"Regime: {regime} on frozen embeddings, no steps."
+    return f"Regime: {regime}, at most {config.steps} steps of {config.batch_size} patches."
+
+
+def results_parts(results: Results) -> list[Part]:
+    """The table of metrics with their intervals, and what it means."""
     if any(name.endswith("_mean") for name in results.metrics):
         parts = [_by_class(results.metrics)]
     else:
@@ -121,7 +130,7 @@ def _with_ends(interval: Interval | None) -> str:
     return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
 
-def _rules(config: FinetuneConfig, results: Results) -> list[Part]:
+def rules(config: FinetuneConfig, results: Results) -> list[Part]:
     """How the metrics count what could be counted in several ways."""
     told = []
     if "auprc_macro" in results.metrics:
@@ -143,7 +152,7 @@ def _rules(config: FinetuneConfig, results: Results) -> list[Part]:
     return [text(line) for line in told]
 
 
-def _subgroups(results: Results) -> list[Part]:
+def subgroup_parts(results: Results) -> list[Part]:
     if not results.subgroups:
         return [
             text(
@@ -180,10 +189,13 @@ def _shown_by_subgroup(results: Results) -> list[str]:
 
 
 def _curves(run: RunFolder, fitted: Fit, primary: str) -> list[Part]:
+    parts: list[Part] = [text(line) for line in fitted.told]
+    if not fitted.outcome.steps:
+        return parts
     rows = run.read_metrics()
     png = figure_png(loss_curve(rows, ["train/loss"]))
     (run.path / "loss.png").write_bytes(png)
-    parts = [figure(png, "Mean training loss between two lines of the log, by step.")]
+    parts.append(figure(png, "Mean training loss between two lines of the log, by step."))
     looked_at = [f"val/{primary}"]
     if sum(looked_at[0] in row for row in rows) > 1:
         png = figure_png(loss_curve(rows, looked_at))
@@ -198,7 +210,7 @@ def _curves(run: RunFolder, fitted: Fit, primary: str) -> list[Part]:
     return parts
 
 
-def _worst_cases(
+def worst_cases(
     run: RunFolder, store: Store, task: SegmentationTask, predictions: pd.DataFrame
 ) -> list[Part]:
     """Pictures of the test cases with the lowest mean Dice."""

@@ -11,7 +11,18 @@ from medssl.augment.config import AugmentConfig
 from medssl.config import Config
 from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.models.config import ModelConfig
+from medssl.transfer.regime_config import FullRegime, RegimeConfig
 from medssl.transfer.task_config import PRIMARY_METRIC, TaskConfig, is_selection_metric
+
+
+def changed(config: Config, names: set[str], prefix: str = "") -> list[str]:
+    """Those of the fields that do not have their default, by name, with `prefix` before each."""
+    fields = type(config).model_fields
+    return [
+        prefix + name
+        for name in sorted(names)
+        if name in fields and getattr(config, name) != fields[name].default
+    ]
 
 
 class FitConfig(Config):
@@ -41,6 +52,9 @@ class FitConfig(Config):
         OptimConfig(lr=3e-4, weight_decay=0.01, betas=(0.9, 0.999)),
         description="The optimiser and its schedule.",
     )
+    regime: RegimeConfig = Field(
+        FullRegime(), description="Which weights the labels may change: its name and settings."
+    )
     encoder_lr_factor: float = Field(
         1.0, gt=0, le=1, description="Learning rate of a pretrained encoder, as a share of the rest"
     )
@@ -66,6 +80,22 @@ class FitConfig(Config):
         "the task's own, auc_macro, r2 or dice_mean. Without a validation part the last weights "
         "are kept.",
     )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Looks at the validation part in a row without a higher metric, after which "
+        "training ends; null: all steps are taken.",
+    )
+    temperature_scaling: bool = Field(
+        False,
+        description="Classification: divide logits by one temperature, fitted on the validation "
+        "part, so that confidence is what it says.",
+    )
+    test_time_flips: bool = Field(
+        False,
+        description="Average predicted probabilities over mirror images along every combination "
+        "of the axes of augment.spatial.flip; predicting takes 2, 4 or 8 times as long.",
+    )
 
     @model_validator(mode="after")
     def _steps_and_metric(self) -> FitConfig:
@@ -78,6 +108,13 @@ class FitConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _regime_suits(self) -> FitConfig:
+        problems = [*_regime_problems(self), *_prediction_problems(self)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
     @property
     def selection_metric(self) -> str:
         """The metric that chooses among checkpoints."""
@@ -87,22 +124,36 @@ class FitConfig(Config):
 class SplitConfig(Config):
     """Who tests, who validates, who trains; a patient is in one part alone."""
 
-    source: Literal["fractions", "cases"] = Field(
+    source: Literal["fractions", "cases", "folds"] = Field(
         "fractions",
         description="fractions: patients are split here; cases: by the split column of --cases "
-        "(train, val, test).",
+        "(train, val, test); folds: cross-validation, in which every patient tests once.",
     )
     test: float = Field(0.2, gt=0, lt=1, description="Share of patients that test.")
-    val: float = Field(0.1, ge=0, lt=1, description="Share of patients that validate.")
+    val: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of patients that validate; of each fold's training patients where "
+        "source is folds.",
+    )
+    folds: int = Field(
+        5, ge=2, description="source folds: how many parts the patients are dealt into."
+    )
     seed: int = Field(0, description="Another seed deals the patients anew.")
 
     @model_validator(mode="after")
     def _somebody_trains(self) -> SplitConfig:
-        if self.test + self.val >= 1:
+        idle = {
+            "fractions": {"folds"},
+            "folds": {"test"},
+            "cases": {"test", "val", "folds", "seed"},
+        }
+        given = changed(self, idle[self.source])
+        if given:
+            raise ValueError(f"{', '.join(given)}: without effect where source is {self.source}")
+        if self.source == "fractions" and self.test + self.val >= 1:
             raise ValueError("test and val leave no patient to train on")
-        given = self.model_fields_set & {"test", "val", "seed"}
-        if self.source == "cases" and given:
-            raise ValueError(f"{', '.join(sorted(given))}: without effect where source is cases")
         return self
 
 
@@ -115,10 +166,16 @@ class FinetuneConfig(FitConfig):
 
     @model_validator(mode="after")
     def _options_have_an_effect(self) -> FinetuneConfig:
+        if self.split.source != "cases" and not self.split.val:
+            needing = [n for n in ("patience", "temperature_scaling") if getattr(self, n)]
+            if needing:
+                raise ValueError(f"{', '.join(needing)}: needs a validation part; set split.val")
         if self.init is not None:
             return self
         if self.model is None:
             raise ValueError("model is required where init is null: there is nothing to take it of")
+        if self.regime.name == "lora":
+            raise ValueError("regime.name: lora updates pretrained weights; set init")
         pretrained_only = {
             "load_decoder",
             "encoder_lr_decay",
@@ -126,11 +183,44 @@ class FinetuneConfig(FitConfig):
             "head_only_steps",
             "min_matched",
         }
-        idle = [
-            name
-            for name in sorted(pretrained_only)
-            if getattr(self, name) != type(self).model_fields[name].default
-        ]
+        idle = changed(self, pretrained_only)
         if idle:
             raise ValueError(f"{', '.join(idle)}: without effect where init is null")
         return self
+
+
+def _regime_problems(config: FitConfig) -> list[str]:
+    regime, task = config.regime.name, config.task
+    idle: list[str] = []
+    problems = []
+    if regime in ("attention_probe", "linear_probe", "knn"):
+        idle += changed(config, {"encoder_lr_decay", "encoder_lr_factor", "head_only_steps"})
+    if regime in ("linear_probe", "knn"):
+        idle += changed(config, {"optim", "patience", "select_by", "steps", "validate_every"})
+        idle += changed(task, {"dropout", "label_smoothing"}, "task.")
+        used = {"flip"} if config.test_time_flips else set()
+        spatial = config.augment.spatial
+        idle += changed(spatial, set(type(spatial).model_fields) - used, "augment.spatial.")
+        idle += changed(config.augment, {"intensity"}, "augment.")
+        if task.name != "classification":
+            problems.append(f"regime.name: {regime} is for classification, not {task.name}")
+    elif regime == "attention_probe" and task.name == "segmentation":
+        problems.append("regime.name: attention_probe pools; a segmenter has nothing to pool")
+    if idle:
+        problems.append(f"{', '.join(idle)}: without effect where regime is {regime}")
+    return problems
+
+
+def _prediction_problems(config: FitConfig) -> list[str]:
+    problems = []
+    if config.temperature_scaling and config.task.name != "classification":
+        problems.append(f"temperature_scaling: without effect in {config.task.name}")
+    if config.test_time_flips and not config.augment.spatial.flip:
+        problems.append(
+            "test_time_flips: no axis may be mirrored; name them in augment.spatial.flip"
+        )
+    if config.test_time_flips and config.task.name in ("regression", "multilabel"):
+        problems.append(
+            f"test_time_flips: averages the probabilities of classes, {config.task.name} has none"
+        )
+    return problems

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,18 +12,21 @@ import pandas as pd
 from medssl import tracking
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError
-from medssl.models.weights import read_metadata
 from medssl.progress import SILENT, Progress
 from medssl.report.finetuning import write_finetuning_report
 from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
 from medssl.transfer.config import FinetuneConfig
+from medssl.transfer.cross_validation import cross_validate
+from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
 from medssl.transfer.fit import Fit, fit
-from medssl.transfer.initial import resolve_model, told_of_pretraining, weights_file
+from medssl.transfer.folds import fold_cases
+from medssl.transfer.initial import resolve_model, told_of_pretraining
 from medssl.transfer.metrics import with_case_columns
 from medssl.transfer.operating_point import with_operating_point
 from medssl.transfer.predictions import write_predictions
 from medssl.transfer.results import Results, results_of_test_part
+from medssl.transfer.tracked import start_tracking
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class FinetuneResult:
     Attributes:
         metrics: test/<name> and its interval's ends, test/<name>_lo and test/<name>_hi.
         predictions: Parquet file; see `medssl.transfer.predictions`.
-        model: safetensors file with the weights that predicted.
+        model: safetensors file with the weights that predicted, or ensemble.json, which names those
+            of all folds.
         lines: the results for a reader.
         was_done: an earlier call had finished it.
     """
@@ -60,7 +63,12 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
         raise ConfigError("fine-tuning runs in one process; start it without torchrun")
     store = open_store(config.store)
     resolve_model(config)
-    labelled, cases, without_part = split_cases(store, config.task, config.split)
+    in_folds = config.split.source == "folds"
+    if in_folds:
+        labelled, cases = fold_cases(store, config.task, config.split)
+        without_part = 0
+    else:
+        labelled, cases, without_part = split_cases(store, config.task, config.split)
     run = RunFolder.open(out, config, "finetune")
     try:
         if run.is_done:
@@ -70,7 +78,8 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
         for note in notes:
             run.log(note)
             progress.say(note)
-        _finetune(config, store, cases, notes, run, progress)
+        work = cross_validate if in_folds else _finetune
+        work(config, store, cases, notes, run, progress)
         return _result(run, was_done=False)
     finally:
         run.close()
@@ -84,7 +93,7 @@ def _finetune(
     run: RunFolder,
     progress: Progress,
 ) -> None:
-    tracker = _start_tracking(config, store, cases, run)
+    tracker = start_tracking("finetune", config, store, cases, run)
     status = "FAILED"
     try:
         fitted = fit(config, store, cases, run, tracker, progress, config.seed)
@@ -105,10 +114,17 @@ def _notes(
     without_part: int,
 ) -> list[str]:
     """What a reader has to know before the results: who is in which part, who is left out."""
-    parts = [
-        f"{part} {counts['cases']} cases of {counts['patients']} patients"
-        for part, counts in describe_parts(cases).items()
-    ]
+    if "fold" in cases:
+        patients = labelled.frame["patient_key"].nunique()
+        parts = [
+            f"{config.split.folds} folds of {len(labelled.frame)} cases of {patients} patients, "
+            f"each tested once; in each fold {config.split.val:.0%} of the others validate"
+        ]
+    else:
+        parts = [
+            f"{part} {counts['cases']} cases of {counts['patients']} patients"
+            for part, counts in describe_parts(cases).items()
+        ]
     classes = [f"classes {', '.join(labelled.classes)}"] if labelled.classes else []
     notes = ["; ".join([*classes, *parts])]
     if labelled.unlabelled:
@@ -119,30 +135,6 @@ def _notes(
         tested = cases[cases["split"] == "test"]
         notes.append(told_of_pretraining(config.init, store, tested))
     return notes
-
-
-def _start_tracking(
-    config: FinetuneConfig, store: Store, cases: pd.DataFrame, run: RunFolder
-) -> tracking.Tracker:
-    tags = {}
-    if config.init is not None:
-        weights = read_metadata(weights_file(config.init)).get("weights_sha256", "")
-        tags["medssl.initial_weights_sha256"] = weights
-    tracker = tracking.start(
-        "finetune",
-        run.path.name,
-        config.model_dump(mode="json", exclude={"store", "init"}),
-        tags,
-        run_id=run.recall("mlflow_run"),
-        system_metrics=True,
-    )
-    run.remember("mlflow_run", tracker.run_id)
-    for part, rows in cases.groupby("split"):
-        pixels = store.manifest.loc[rows["volume_uid"], "pixel_sha256"]
-        listed = "\n".join(sorted(pixels.index + " " + pixels))
-        digest = hashlib.sha256(listed.encode()).hexdigest()
-        tracker.dataset(str(part), digest, len(rows), context=str(part))
-    return tracker
 
 
 def _write(
@@ -179,6 +171,8 @@ def _write(
         "parts": describe_parts(cases),
         "notes": notes,
         "load_report": fitted.load_report,
+        "calibration": fitted.calibration and fitted.calibration.as_dict(),
+        "told": fitted.told,
         "lines": lines,
     }
     run.finish(summary)
@@ -186,11 +180,12 @@ def _write(
 
 def _result(run: RunFolder, *, was_done: bool) -> FinetuneResult:
     summary = run.summary()
+    ensemble = run.path / ENSEMBLE
     return FinetuneResult(
         run.path,
         summary["metrics"],
         run.path / "predictions.parquet",
-        run.checkpoints / "model.safetensors",
+        ensemble if ensemble.is_file() else run.checkpoints / "model.safetensors",
         summary["seconds"],
         summary["lines"],
         was_done,

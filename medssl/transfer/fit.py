@@ -13,19 +13,24 @@ from medssl.engine.loop import TrainOutcome, train
 from medssl.engine.parameter_groups import ParameterGroup, layerwise
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.seeding import seed_weights
+from medssl.errors import TrainingError
 from medssl.models.build import Classifier, Segmenter
 from medssl.models.config import ModelConfig
 from medssl.models.weights import load_encoder, read_weights, save_weights
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
 from medssl.tracking import Tracker
+from medssl.transfer.calibration import Calibration, calibration, fitted_temperature, scaled
 from medssl.transfer.cases import check_parts, labelled_cases
 from medssl.transfer.classification import Classification
 from medssl.transfer.config import FitConfig
+from medssl.transfer.flips import averaged_over_flips
 from medssl.transfer.initial import resolve_model, weights_file
 from medssl.transfer.metrics import all_metrics
 from medssl.transfer.multilabel import Multilabel
 from medssl.transfer.ordinal import Ordinal
+from medssl.transfer.regime_config import KNNRegime, LinearProbeRegime
+from medssl.transfer.regimes import finish, fit_probe, prepare
 from medssl.transfer.regression import Regression
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.task import Task
@@ -51,6 +56,8 @@ class Fit:
         predictions: of the validation and the test part; see `medssl.transfer.predictions`.
         model: the network.
         load_report: lines that say which weights were taken; empty from scratch.
+        calibration: what temperature scaling changed; None where it is not asked for.
+        told: what else the reader should know: what was frozen, what a probe chose, an early end.
         seconds: of training alone.
     """
 
@@ -58,6 +65,8 @@ class Fit:
     model: ModelConfig
     outcome: TrainOutcome
     load_report: list[str]
+    calibration: Calibration | None
+    told: list[str]
 
     @property
     def seconds(self) -> float:
@@ -112,7 +121,77 @@ def fit(
     seed_weights(seed)
     task = TASKS[config.task.name](config, model, store, cases, classes, seed)
     load_report = _load(config, task.network, run, progress)
-    val = cases[cases["split"] == "val"]
+    frozen = prepare(task.network, config.regime)
+    outcome, told = _trained(task, config, cases, run, tracker, progress, seed)
+    told = [*([frozen] if frozen else []), *told]
+    finish(task.network, config.regime)
+    flips = config.augment.spatial.flip if config.test_time_flips else ()
+    with averaged_over_flips(task.network, flips):
+        val = _predict(task, cases, "val", run, progress)
+        temperature = fitted_temperature(val) if config.temperature_scaling else None
+        weights_sha256 = save_weights(
+            run.checkpoints / "model.safetensors",
+            task.network,
+            {
+                "model": model.model_dump_json(),
+                "in_channels": "1",
+                "patch_size": json.dumps(config.augment.patch.size),
+                "task": config.task.model_dump_json(),
+                "classes": json.dumps(classes),
+                "regime": config.regime.model_dump_json(),
+                "temperature": json.dumps(temperature or 1.0),
+                "test_time_flips": json.dumps(flips),
+                "step": str(outcome.best_step or outcome.steps),
+                "store_key_id": store.key_id,
+                **task.metadata(),
+            },
+        )
+        if on_chosen is not None:
+            on_chosen(weights_sha256, outcome)
+        test = _predict(task, cases, "test", run, progress)
+        predictions = pd.concat([test] if val.empty else [val, test], ignore_index=True)
+    calibrated = None
+    if temperature is not None:
+        calibrated = calibration(predictions, temperature)
+        predictions = scaled(predictions, temperature)
+        told.append(str(calibrated))
+    _tell(told, run, progress)
+    return Fit(predictions, model, outcome, load_report, calibrated, told)
+
+
+def _trained(
+    task: Task,
+    config: FitConfig,
+    cases: pd.DataFrame,
+    run: RunFolder,
+    tracker: Tracker | None,
+    progress: Progress,
+    seed: int,
+) -> tuple[TrainOutcome, list[str]]:
+    """Train the network, or fit what stands on it; it then has the weights that are to predict.
+
+    Returns:
+        What it came to, and lines for the reader.
+    """
+    train_part, val = (cases[cases["split"] == part] for part in ("train", "val"))
+    needing = [n for n in ("patience", "temperature_scaling") if getattr(config, n)]
+    if needing and val.empty:
+        raise TrainingError(
+            f"{', '.join(needing)}: there is no validation part; leave it out, or let patients "
+            "validate"
+        )
+    if isinstance(config.regime, LinearProbeRegime | KNNRegime):
+        assert isinstance(task.network, Classifier)
+        outcome, told = fit_probe(
+            task.network,
+            config.regime,
+            task.store,
+            train_part,
+            config.augment.patch,
+            config.batch_size,
+            progress,
+        )
+        return outcome, [told]
 
     def validate(_: int) -> dict[str, float]:
         values = all_metrics(task.predict(val))
@@ -128,31 +207,16 @@ def fit(
         run=run,
         tracker=tracker,
         progress=progress,
-        what=f"fine-tuning ({config.task.name}, {(cases['split'] == 'train').sum()} cases)",
+        what=f"fine-tuning ({config.task.name}, {len(train_part)} cases)",
         groups=_groups(config, task.network),
         validate=None if val.empty else validate,
         validate_every=config.validate_every,
         keep_best=f"val/{config.selection_metric}",
+        patience=config.patience,
     )
     _take_chosen(task.objective, outcome, run)
-    weights_sha256 = save_weights(
-        run.checkpoints / "model.safetensors",
-        task.network,
-        {
-            "model": model.model_dump_json(),
-            "in_channels": "1",
-            "patch_size": json.dumps(config.augment.patch.size),
-            "task": config.task.model_dump_json(),
-            "classes": json.dumps(classes),
-            "step": str(outcome.best_step or outcome.steps),
-            "store_key_id": store.key_id,
-            **task.metadata(),
-        },
-    )
-    if on_chosen is not None:
-        on_chosen(weights_sha256, outcome)
-    predictions = _predict(task, cases, run, progress)
-    return Fit(predictions, model, outcome, load_report)
+    early = f"ended early after step {outcome.steps} of {config.steps}, out of patience"
+    return outcome, [early] if outcome.steps < config.steps else []
 
 
 def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progress) -> list[str]:
@@ -163,10 +227,14 @@ def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progres
     report = load_encoder(
         weights_file(config.init), network, decoder=decoder, min_matched=config.min_matched
     ).lines()
-    for line in report:
-        run.log(f"initial weights: {line}")
-        progress.say(f"initial weights: {line}")
+    _tell([f"initial weights: {line}" for line in report], run, progress)
     return report
+
+
+def _tell(lines: list[str], run: RunFolder, progress: Progress) -> None:
+    for line in lines:
+        run.log(line)
+        progress.say(line)
 
 
 def _groups(config: FitConfig, network: Network) -> list[ParameterGroup]:
@@ -189,13 +257,20 @@ def _take_chosen(objective: nn.Module, outcome: TrainOutcome, run: RunFolder) ->
         run.log(f"weights of step {outcome.best_step}, validation {outcome.best_value:.4f}")
 
 
-def _predict(task: Task, cases: pd.DataFrame, run: RunFolder, progress: Progress) -> pd.DataFrame:
-    val, test = (cases[cases["split"] == part] for part in ("val", "test"))
-    progress.start("predicting", len(val) + len(test))
+def _predict(
+    task: Task,
+    cases: pd.DataFrame,
+    part: str,
+    run: RunFolder,
+    progress: Progress,
+) -> pd.DataFrame:
+    """The predictions of one part; predicted test masks are kept."""
+    rows = cases[cases["split"] == part]
+    if rows.empty:
+        return pd.DataFrame()
+    progress.start(f"predicting {part}", len(rows))
     try:
-        masks = run.path if isinstance(task, Segmentation) else None
-        frames = [task.predict(val, None, progress)] if len(val) else []
-        frames.append(task.predict(test, masks, progress))
+        kept = isinstance(task, Segmentation) and part == "test"
+        return task.predict(rows, run.path if kept else None, progress)
     finally:
         progress.finish()
-    return pd.concat(frames, ignore_index=True)

@@ -33,10 +33,15 @@ class ProbeResult:
     Attributes:
         probabilities: (M, C), rows sum to 1; columns are classes 0 ... C - 1.
         inverse_penalty: the C of the logistic regression that was taken.
+        weight: (C, K), and
+        bias: (C,): softmax(embedding @ weight.T + bias) are the probabilities, for embeddings as
+            they are, not standardised.
     """
 
     probabilities: Floats
     inverse_penalty: float
+    weight: Floats
+    bias: Floats
 
 
 def linear_probe(train: Floats, y: Ints, patients: Patients, test: Floats) -> ProbeResult:
@@ -57,9 +62,16 @@ def linear_probe(train: Floats, y: Ints, patients: Patients, test: Floats) -> Pr
     """
     classes = _classes(y)
     penalty = _chosen_penalty(train, y, patients)
-    scores = _fitted(train, y, penalty).predict_proba(_finite(test))
+    model = _fitted(train, y, penalty)
+    scores = model.predict_proba(_finite(test))
     assert scores.shape == (len(test), classes)
-    return ProbeResult(np.asarray(scores, dtype=np.float64), penalty)
+    scaler, regression = model[0], model[1]
+    weight, bias = regression.coef_, regression.intercept_
+    if classes == 2:  # scikit-learn's one row is that of class 1 against a zero of class 0
+        weight, bias = np.vstack([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    weight = weight / scaler.scale_
+    bias = bias - weight @ scaler.mean_
+    return ProbeResult(np.asarray(scores, dtype=np.float64), penalty, weight, bias)
 
 
 def knn_probe(train: Floats, y: Ints, test: Floats, k: int = NEIGHBOURS) -> Floats:

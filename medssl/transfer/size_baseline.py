@@ -43,7 +43,8 @@ def size_only_predictions(
 
     Args:
         manifest: the store's, indexed by volume_uid.
-        cases: volume_uid, patient_key, split, y_true (0 ... num_classes - 1).
+        cases: volume_uid, patient_key, split, y_true (0 ... num_classes - 1); where it has the
+            column `fold` too, a model is fitted in each fold.
 
     Returns:
         volume_uid, patient_key, split, y_true, logit_0 ... of the test cases, in their order.
@@ -51,6 +52,10 @@ def size_only_predictions(
     Raises:
         TrainingError: a class has no case outside the test part.
     """
+    if "fold" in cases:
+        folds = [fold for _, fold in cases.drop(columns="fold").groupby(cases["fold"])]
+        parts = [size_only_predictions(manifest, fold, num_classes) for fold in folds]
+        return pd.concat(parts, ignore_index=True)
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

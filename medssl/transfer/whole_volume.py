@@ -96,4 +96,8 @@ def predict_mask(
 
     numbers = classes_on_own_grid(slabs(), axis, matrix, scan.shape)
     table = np.asarray(values, dtype=np.min_scalar_type(max(*values, 255)))
-    return np.asarray(table[numbers])
+    if table.dtype != numbers.dtype:
+        return np.asarray(table[numbers])
+    for plane in numbers:  # in place: of a long scan a second mask weighs much
+        plane[...] = table[plane]
+    return numbers

@@ -195,6 +195,29 @@ def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
     assert best["linear.weight"].item() == seen[1]
 
 
+def test_patience_counts_looks_without_a_higher_value_and_survives_a_kill(tmp_path: Path) -> None:
+    values = {10: 0.1, 20: 0.4, 30: 0.4, 40: float("nan"), 50: 0.5, 60: 0.2, 70: 0.3, 80: 0.5}
+    looks: list[int] = []
+
+    def validate(step: int) -> dict[str, float]:
+        looks.append(step)
+        if step == 70 and len(looks) == 7:
+            raise KeyboardInterrupt
+        return {"val": values[step]}
+
+    options = {"validate": validate, "validate_every": 10, "keep_best": "val", "patience": 3}
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "r", Line(), **options)
+    # Two looks in vain at 30 and 40 are forgotten at 50, where the checkpoint is.
+    outcome = fit(tmp_path / "r", Line(), **options)
+    assert looks == [10, 20, 30, 40, 50, 60, 70, 60, 70, 80]
+    assert (outcome.steps, outcome.best_step, outcome.best_value) == (80, 50, 0.5)
+    assert "ended early after step 80" in (tmp_path / "r" / "run.log").read_text()
+    # Taken up once more there is nothing to do.
+    assert fit(tmp_path / "r", Line(), **options) == outcome
+    assert len(looks) == 10
+
+
 def test_a_group_starts_late_and_learns_slower(tmp_path: Path) -> None:
     line = Line()
     before = line.linear.bias.item()

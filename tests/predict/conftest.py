@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 import yaml
@@ -115,3 +116,29 @@ def write_run() -> Callable[..., Path]:
         return run
 
     return write
+
+
+def in_world(mask: np.ndarray, affine: np.ndarray) -> set[tuple[int, ...]]:
+    """Value and place, in hundredths of a millimetre, of each labelled voxel."""
+    index = np.argwhere(mask)
+    places = np.rint((index @ affine[:3, :3].T + affine[:3, 3]) * 100).astype(int)
+    return {(int(mask[tuple(i)]), *map(int, p)) for i, p in zip(index, places, strict=True)}
+
+
+def frames_in_world(path: Path, values: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The same of a DICOM SEG, by its frames' own attributes."""
+    ds = pydicom.dcmread(path)
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    row, column = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3))
+    down, along = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    pixels = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
+    found: set[tuple[int, ...]] = set()
+    for frame, groups in zip(pixels, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        owner = groups if "SegmentIdentificationSequence" in groups else shared
+        number = owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        lps = np.zeros((3, 4))
+        lps[:, 1], lps[:, 2] = column * down, row * along
+        lps[:, 3] = groups.PlanePositionSequence[0].ImagePositionPatient
+        ras = np.diag([-1.0, -1.0, 1.0]) @ lps
+        found |= in_world(frame[None] * values[number - 1], ras)
+    return found

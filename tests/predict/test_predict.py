@@ -13,7 +13,6 @@ from pathlib import Path
 import highdicom
 import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
@@ -31,7 +30,7 @@ from medssl.store import open_store
 from medssl.transfer.sources import foreground_centre, scans_of
 
 from ..transfer.conftest import ball_scan, write_scans
-from .conftest import PATIENT, PATIENT_ID, SIZE, Ct
+from .conftest import PATIENT, PATIENT_ID, SIZE, Ct, frames_in_world, in_world
 
 WriteCt = Callable[..., Ct]
 WriteRun = Callable[..., Path]
@@ -51,32 +50,6 @@ def answer(run: Path, image: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
             overlap=0.5, mode="gaussian", cval=-1.0,
         )[0]  # fmt: skip
     return np.asarray(values)[logits.argmax(dim=0).numpy()]
-
-
-def in_world(mask: np.ndarray, affine: np.ndarray) -> set[tuple[int, ...]]:
-    """Value and place, in hundredths of a millimetre, of each labelled voxel."""
-    index = np.argwhere(mask)
-    places = np.rint((index @ affine[:3, :3].T + affine[:3, 3]) * 100).astype(int)
-    return {(int(mask[tuple(i)]), *map(int, p)) for i, p in zip(index, places, strict=True)}
-
-
-def frames_in_world(path: Path, values: tuple[int, ...]) -> set[tuple[int, ...]]:
-    """The same of a DICOM SEG, by its frames' own attributes."""
-    ds = pydicom.dcmread(path)
-    shared = ds.SharedFunctionalGroupsSequence[0]
-    row, column = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3))
-    down, along = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
-    pixels = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
-    found: set[tuple[int, ...]] = set()
-    for frame, groups in zip(pixels, ds.PerFrameFunctionalGroupsSequence, strict=True):
-        owner = groups if "SegmentIdentificationSequence" in groups else shared
-        number = owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        lps = np.zeros((3, 4))
-        lps[:, 1], lps[:, 2] = column * down, row * along
-        lps[:, 3] = groups.PlanePositionSequence[0].ImagePositionPatient
-        ras = np.diag([-1.0, -1.0, 1.0]) @ lps
-        found |= in_world(frame[None] * values[number - 1], ras)
-    return found
 
 
 def test_a_dicom_series_gets_its_mask_on_the_right_voxels(

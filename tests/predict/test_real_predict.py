@@ -14,8 +14,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medssl.archive.dicom import read_header
+from medssl.archive.dicom.series import read_series
+from medssl.archive.scan import Scan
+from medssl.export.dicom_seg import Algorithm, write_segmentation
 from medssl.predict.config import PredictConfig
 from medssl.predict.predict import predict
+
+from .conftest import frames_in_world, in_world
 
 
 @pytest.mark.real
@@ -47,6 +53,24 @@ def test_sarcoma_in_dicom_gets_segmentations_in_place(
             lines = (told.stdout + told.stderr).splitlines()
             assert "Segmentation" in lines
             assert not [line for line in lines if line.startswith("Error")]
+
+
+@pytest.mark.real
+def test_an_enhanced_file_of_many_frames_is_segmented_in_place(
+    real_data: Path, tmp_path: Path
+) -> None:
+    """Its spacing stands frame by frame, and it holds two volumes."""
+    file = real_data / "dicom_suites" / "dcm_qa_enh" / "In" / "Philips" / "IM_0027_fMAP.dcm"
+    scans = [scan for scan in read_series([read_header(file)]) if isinstance(scan, Scan)]
+    assert len(scans) == 2
+    for scan in scans:
+        mask = (scan.stored > np.percentile(scan.stored, 80)).astype(np.uint8) * 2
+        path = tmp_path / "seg.dcm"
+        write_segmentation(
+            path, [file], mask, scan.affine, {2: "bright"}, Algorithm("threshold", "0" * 64)
+        )
+        assert mask.any()
+        assert frames_in_world(path, (2,)) == in_world(mask, scan.affine)
 
 
 def _homogeneous(index: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from medssl.errors import TrainingError
@@ -139,3 +140,15 @@ def test_an_embedding_that_is_not_finite_is_refused() -> None:
         linear_probe(train, y, np.arange(10), train)
     with pytest.raises(TrainingError, match="not finite"):
         knn_probe(train, y, train)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_weight_and_bias_are_for_embeddings_as_they_are(classes: int) -> None:
+    rng = np.random.default_rng(3)
+    train, test = rng.normal(5, 2, (60, 4)), rng.normal(5, 2, (7, 4))
+    y = np.arange(60) % classes
+    train[:, 0] += y
+    probe = linear_probe(train, y, np.arange(60), test)
+    np.testing.assert_allclose(
+        softmax(test @ probe.weight.T + probe.bias, axis=1), probe.probabilities, atol=1e-9
+    )
