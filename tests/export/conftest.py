@@ -14,6 +14,10 @@ from medssl.models.build import Classifier, Segmenter, build_classifier, build_s
 from medssl.models.config import ModelConfig, SegResNetConfig
 from medssl.models.weights import save_weights
 
+TASKS = {
+    "classification": {"name": "classification", "label": "malignant"},
+    "segmentation": {"name": "segmentation"},
+}
 SMALL = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
 
 
@@ -40,7 +44,7 @@ def write_run(
         "model": model.model_dump_json(),
         "in_channels": "1",
         "patch_size": json.dumps(patch),
-        "task": json.dumps({"name": task}),
+        "task": json.dumps(TASKS[task]),
         "classes": json.dumps(classes),
         "units": json.dumps(units),
         "store_key_id": "0123456789ab",
