@@ -39,7 +39,7 @@ def start(
     """Begin a run, or take up the run `run_id` where it is still there.
 
     Args:
-        stage: pretrain, finetune, study, cell or audit; kept as the tag medssl.stage.
+        stage: pretrain, finetune, study, cell, audit or export; kept as the tag medssl.stage.
         params: nested mappings become dotted names; values of the run's configuration.
         parent_id: the run that this one is shown under.
         system_metrics: also record the machine's processor, memory and disk every ten seconds.

@@ -39,12 +39,22 @@ def nnunet(
 
 @app.command("onnx")
 def onnx(
-    run: FINETUNED, out: Annotated[Path, typer.Option("--out", help="File to write.")]
+    run: FINETUNED,
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    register: Annotated[
+        str | None,
+        typer.Option(help="Also log it to MLflow with its signature, registered under this name."),
+    ] = None,
 ) -> None:
     """Write a classifier or segmenter as ONNX, checked against torch in onnxruntime."""
     from medssl.export.onnx_file import export_onnx
 
-    for line in export_onnx(run, out).lines():
+    lines = export_onnx(run, out).lines()
+    if register is not None:
+        from medssl.export.registered import register as register_model
+
+        lines += register_model(run, out, register).lines()
+    for line in lines:
         print(line)
 
 

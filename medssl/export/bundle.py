@@ -96,7 +96,7 @@ def _write_network(finetuned: Finetuned, folder: Path) -> dict[str, Any]:
     finetuned.network(example)  # what it makes once for each grid is made outside of the trace
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of checks on shapes, which are the patch's here
-        traced = torch.jit.trace(finetuned.network, example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(finetuned.answering, example, check_trace=False)  # type: ignore[no-untyped-call]
     (folder / "models").mkdir(parents=True)
     save_net_with_metadata(
         traced, str(folder / "models" / "model.ts"), meta_values=finetuned.facts()

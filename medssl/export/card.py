@@ -134,22 +134,34 @@ def _intervals(metrics: dict[str, float | None], names: Iterable[str]) -> Part:
 
 def _subgroups(groups: pd.DataFrame | None) -> list[Part]:
     assert groups is not None
+    small = groups["estimate"].isna()
+    none = small.groupby([groups["column"], groups["value"]]).transform("all")
     names = ["column", "value", "cases", "patients", "metric", "estimate", "low", "high"]
-    rows = groups[names].itertuples(index=False, name=None)
-    return [
-        table(["by", "value", "cases", "patients", "metric", "value", "from", "to"], rows),
-        text("A group that is too small for a number has none."),
-    ]
+    rows = groups.loc[~none, names].itertuples(index=False, name=None)
+    parts = [table(["by", "value", "cases", "patients", "metric", "value", "from", "to"], rows)]
+    left_out = groups[none].drop_duplicates(["column", "value"])
+    if len(left_out):
+        listed = (
+            f"{row.column} {row.value} ({row.patients} patients)" for row in left_out.itertuples()
+        )
+        parts.append(text(f"Too few patients for a number: {', '.join(listed)}."))
+    return parts if not none.all() else parts[1:]
 
 
 def _calibration(records: _Records) -> list[Part]:
     metrics = records.summary["metrics"]
+    scaled = records.summary.get("calibration")
+    told = (
+        ""
+        if scaled is None
+        else (f"Logits are divided by {scaled['temperature']:.3f}, fitted on the validation part. ")
+    )
     return [
         _intervals(metrics, [name for name in _CALIBRATION if f"test/{name}" in metrics]),
         text(
-            "brier: mean squared distance of the probabilities from the truth. ece: mean distance "
-            "between confidence and accuracy. Both are 0 at best, and hold for the share of each "
-            "class in the test part; elsewhere probabilities are to be calibrated anew."
+            f"{told}brier: mean squared distance of the probabilities from the truth. ece: mean "
+            "distance between confidence and accuracy. Both are 0 at best, and hold for the share "
+            "of each class in the test part; elsewhere probabilities are to be calibrated anew."
         ),
     ]
 

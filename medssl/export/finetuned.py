@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl.augment.normalise import HU_RANGE, SUV_MAX
 from medssl.errors import CheckpointError, ConfigError
@@ -69,6 +69,24 @@ class Finetuned:
         """Units of the scans that it was trained on: HU, SUV, arbitrary."""
         return tuple(json.loads(self.about["units"]))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its answer is the network's forward pass alone, on the pooling it is built with.
+
+        False where a temperature, mirror images or a probe's head are part of the answer.
+        """
+        regime = json.loads(self.about.get("regime", '{"name": "full"}'))["name"]
+        return (
+            json.loads(self.about.get("temperature", "1.0")) == 1
+            and not json.loads(self.about.get("test_time_flips", "[]"))
+            and regime in ("full", "lora", "linear_probe")
+        )
+
+    @property
+    def answering(self) -> nn.Module:
+        """The network behind one more module, so that tracing sees all that its call does."""
+        return _Answering(self.network).eval()
+
     def random_patches(self, count: int, seed: int = 0) -> Tensor:
         """(count, 1, D, H, W) patches of normal noise, to compare two forms of the network on."""
         generator = torch.Generator().manual_seed(seed)
@@ -87,23 +105,36 @@ class Finetuned:
         }
 
 
+class _Answering(nn.Module):
+    """Calls a network: a temperature and mirror images are hooks of its call."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, voxels_BCDHW: Tensor) -> Tensor:
+        """The network's answer."""
+        logits: Tensor = self.network(voxels_BCDHW)
+        return logits
+
+
 def load_finetuned(run: Path) -> Finetuned:
     """The network that a finished fine-tuning run kept.
 
     Raises:
         ConfigError, CheckpointError: as `read_network`; or the run is not finished.
     """
-    found = read_network(run, as_evaluated=True)
+    found = read_network(run)
     if not (run / "summary.json").is_file():
         raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
     return found
 
 
-def read_network(run: Path, as_evaluated: bool = False) -> Finetuned:
+def read_network(run: Path, *, flips: bool = True) -> Finetuned:
     """The network that a fine-tuning run kept, once its training is over.
 
-    Args:
-        as_evaluated: with the temperature and the mirror images that its predictions had.
+    It answers as it was evaluated: by its regime, averaged over mirror images where these were
+    (unless `flips` is False), and with its temperature.
 
     Raises:
         ConfigError: `run` is no folder of a fine-tuning run, or of a task that is not exported.
@@ -114,6 +145,8 @@ def read_network(run: Path, as_evaluated: bool = False) -> Finetuned:
         raise ConfigError(f"{run} is no folder of a fine-tuning run; `medssl finetune` makes one")
     weights = run / "checkpoints" / "model.safetensors"
     about = read_metadata(weights)
+    if not flips:
+        about = {**about, "test_time_flips": "[]"}
     model = described_model(weights)
     if model is None or not {"task", "classes", "patch_size", "units"} <= about.keys():
         raise CheckpointError(f"{weights} does not say all that it fits; fine-tune again")
@@ -124,8 +157,7 @@ def read_network(run: Path, as_evaluated: bool = False) -> Finetuned:
     classes = tuple(str(name) for name in json.loads(about["classes"]))
     d, h, w = json.loads(about["patch_size"])
     network = network_of(task, model, int(about["in_channels"]), classes, (d, h, w))
-    applied = about if as_evaluated else {k: v for k, v in about.items() if k == "regime"}
-    load_as_evaluated(network, read_weights(weights), applied)
+    load_as_evaluated(network, read_weights(weights), about)
     network.eval().requires_grad_(False)
     given = config["augment"]["patch"]["spacing_mm"]
     along = None if given is None else given if isinstance(given, list) else [given] * 3

@@ -32,7 +32,7 @@ class MonaiNetwork:
 
 def as_monai_network(finetuned: Finetuned) -> MonaiNetwork | None:
     """MONAI's network that computes the same; None where MONAI has none."""
-    if finetuned.network._forward_hooks:  # mirror images or a temperature: no weights hold them
+    if not finetuned.is_plain:
         return None
     model, outputs = finetuned.model, len(finetuned.outputs)
     segments = finetuned.task == "segmentation"

@@ -99,7 +99,7 @@ def _converted(finetuned: Finetuned) -> Any:
     with torch.no_grad(), _plain_attention(), _quiet():
         finetuned.network(example)  # what it makes once for each grid is made outside of the trace
         program = torch.onnx.export(
-            finetuned.network,
+            finetuned.answering,
             (example,),
             dynamo=True,
             input_names=[INPUT],

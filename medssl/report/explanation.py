@@ -41,7 +41,7 @@ def explanation_sections(
             sections.append(Section(heading, parts))
     if not (run.checkpoints / "model.safetensors").is_file():
         return sections
-    finetuned = read_network(run.path)
+    finetuned = read_network(run.path, flips=False)  # a map of a mirror image would be mirrored
     patch = config.augment.patch
     classes = None
     if isinstance(finetuned.network, Classifier):

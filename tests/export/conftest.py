@@ -13,6 +13,7 @@ import yaml
 from medssl.models.build import Classifier, Segmenter, build_classifier, build_segmenter
 from medssl.models.config import ModelConfig, SegResNetConfig
 from medssl.models.weights import save_weights
+from medssl.transfer.regimes import load_as_evaluated
 
 TASKS = {
     "classification": {"name": "classification", "label": "malignant"},
@@ -28,6 +29,7 @@ def write_run(
     patch: tuple[int, int, int] = (16, 12, 8),
     units: tuple[str, ...] = ("HU",),
     spacing_mm: float | None = 1.5,
+    **told: str,
 ) -> Classifier | Segmenter:
     """Write a run with a network away from where it starts; gives that network."""
     torch.manual_seed(4)
@@ -49,6 +51,7 @@ def write_run(
         "units": json.dumps(units),
         "store_key_id": "0123456789ab",
     }
+    about |= told  # what else the metadata say, such as a temperature
     save_weights(folder / "checkpoints" / "model.safetensors", net, about)
     config = {
         "task": {"name": task},
@@ -56,6 +59,7 @@ def write_run(
     }
     (folder / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
     (folder / "summary.json").write_text("{}\n")
+    load_as_evaluated(net, net.state_dict(), about)
     return net.eval()
 
 

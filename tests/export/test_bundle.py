@@ -24,7 +24,7 @@ from medssl.augment.config import PatchConfig
 from medssl.augment.normalise import Normaliser
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import sample_volume
+from medssl.augment.spatial import sample, sample_volume
 from medssl.errors import ConfigError
 from medssl.export.bundle import export_bundle
 from medssl.export.bundle_scripts.preprocess import Measured, OnTrainingGrid, normalisation
@@ -41,7 +41,7 @@ from medssl.store.describe import describe_values, foreground_of, geometry_colum
 from medssl.store.voxels import write_voxels
 from medssl.store.writer import create_store, volume_path, write_part
 from medssl.transfer.sources import foreground_centre
-from medssl.transfer.whole_volume import covering_map, predict_mask, read_planes
+from medssl.transfer.whole_volume import covering_map, predict_mask
 from medssl.volume import Modality, Units, Volume
 
 Runs = Callable[..., nn.Module]
@@ -95,8 +95,8 @@ def test_scans_are_resampled_and_normalised_as_in_training(tmp_path: Path, units
     volume = scan(units)
     store, info = stored(tmp_path / "store", volume)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    matrix, shape = covering_map(info, np.full(3, SPACING))
-    whole = read_planes(reader, info, matrix, shape, 0, 0, shape[0])
+    matrix, shape = covering_map(info, np.array([SPACING] * 3))
+    whole = sample(reader, info, matrix, shape).image
     np.testing.assert_allclose(preprocessed(volume)[0].numpy(), whole, atol=2e-4)
 
     size = (20, 44, 12)  # beyond the scan along one axis

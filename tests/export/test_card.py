@@ -86,7 +86,8 @@ def test_limits_and_subgroups_follow_the_records(run: Path, tmp_path: Path) -> N
     (run / "summary.json").write_text(json.dumps(summary))
     row = ("site", "North", 20, 12, "auc_macro", 0.71, 0.55, 0.84)
     columns = ["column", "value", "cases", "patients", "metric", "estimate", "low", "high"]
-    pd.DataFrame([row], columns=columns).to_parquet(run / "subgroups.parquet")
+    small = ("site", "South", 3, 2, "auc_macro", None, None, None)
+    pd.DataFrame([row, small], columns=columns).to_parquet(run / "subgroups.parquet")
     card = write_card(run, tmp_path / "card.md").read_text()
     for absent in (
         "No gain over",
@@ -97,6 +98,8 @@ def test_limits_and_subgroups_follow_the_records(run: Path, tmp_path: Path) -> N
     ):
         assert absent not in card, absent
     assert "Trained from scratch" in card
+    assert "Too few patients for a number: site South (2 patients)." in card
+    assert "| South" not in card
     assert re.search(r"\| site \| North \| 20 \| 12 \| auc_macro \| 0.71 \| 0.55 \| 0.84 \|", card)
 
 
