@@ -16,6 +16,7 @@ from medssl.errors import CheckpointError
 from medssl.models.config import model_from_json
 from medssl.models.weights import read_metadata, read_weights
 from medssl.transfer.networks import network_of
+from medssl.transfer.regimes import load_as_evaluated
 from medssl.transfer.task_config import (
     ClassificationTask,
     OrdinalTask,
@@ -85,8 +86,8 @@ def load_trained(run: Path) -> TrainedModel:
     channels = int(about.get("in_channels", "1"))
     network = network_of(task, model, channels, classes, patch.size)
     try:
-        network.load_state_dict(read_weights(path))
-    except RuntimeError as error:
+        load_as_evaluated(network, read_weights(path), about)
+    except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit the network that it names") from error
     network.eval().requires_grad_(False).to(default_device())
     return TrainedModel(network, task, classes, patch, about["weights_sha256"])

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from medssl.transfer.cross_validation import FoldResult
     from medssl.transfer.results import Results
 
+_MOST_METRICS = 6  # the table has no room for more
+
 
 def write_cross_validation_report(
     run: RunFolder,
@@ -99,6 +101,7 @@ def _table(predictions: pd.DataFrame, done: list[FoldResult], results: Results) 
     from medssl.transfer.results import COMPARED
 
     names = [name.removeprefix("test/") for name in done[0].summary["metrics"]]
+    names = [name for name in names if "/" not in name][:_MOST_METRICS]
     heads = ["fold", "train", "val", "test", *names]
     heads += [f"{COMPARED} of size alone"] if results.size is not None else []
     rows = []

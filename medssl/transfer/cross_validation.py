@@ -95,7 +95,8 @@ def cross_validate(
 def out_of_fold(done: list[FoldResult], root: Path) -> pd.DataFrame:
     """The test predictions of all folds in one frame, with the column `fold`.
 
-    Paths of masks become relative to `root`.
+    Paths of masks become relative to `root`. Where a fold's validation part chose no threshold,
+    nothing is called positive or negative in any.
     """
     parts = []
     for number, fold in enumerate(done):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
@@ -25,6 +26,18 @@ def averaged_over_flips(network: nn.Module, axes: Sequence[int]) -> Iterator[Non
         network: from (B, C, D, H, W) to logits (B, K) or (B, K, D, H, W).
         axes: of the patch: 0 left-right, 1 front-back, 2 top-bottom.
     """
+    if not axes:
+        yield
+        return
+    hook = network.register_forward_hook(flips_hook(axes))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def flips_hook(axes: Sequence[int]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """The forward hook that does it, for a network that is to answer so for good."""
     mirrored = [c for n in range(1, len(axes) + 1) for c in combinations(axes, n)]
 
     def average(module: nn.Module, inputs: Any, upright: Tensor) -> Tensor:
@@ -35,13 +48,6 @@ def averaged_over_flips(network: nn.Module, axes: Sequence[int]) -> Iterator[Non
             if logits.ndim > _FIRST_SPATIAL:
                 logits = logits.flip(dims)
             total = torch.logaddexp(total, torch.log_softmax(logits, dim=1))
-        return total - torch.log(torch.tensor(float(len(mirrored) + 1)))
+        return total - math.log(len(mirrored) + 1)
 
-    if not mirrored:
-        yield
-        return
-    hook = network.register_forward_hook(average)
-    try:
-        yield
-    finally:
-        hook.remove()
+    return average

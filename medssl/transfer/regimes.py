@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from medssl.augment.config import PatchConfig
@@ -18,6 +20,7 @@ from medssl.models.probe_heads import AttentionPool, NearestCases, freeze, keep_
 from medssl.progress import Progress
 from medssl.store import Store
 from medssl.transfer.embedding import embed_volumes
+from medssl.transfer.flips import flips_hook
 from medssl.transfer.probe import VOTE_TEMPERATURE, linear_probe
 from medssl.transfer.regime_config import (
     AttentionProbeRegime,
@@ -27,6 +30,8 @@ from medssl.transfer.regime_config import (
     LoRARegime,
     RegimeConfig,
 )
+
+_REGIME: TypeAdapter[RegimeConfig] = TypeAdapter(RegimeConfig)
 
 Network = Classifier | Segmenter
 
@@ -119,14 +124,23 @@ def fit_probe(
     return TrainOutcome(0, time.monotonic() - began, None, None), told
 
 
-def with_head_of(network: Network, regime: RegimeConfig, state: Mapping[str, Tensor]) -> Network:
-    """The network with the pooling and head that weights of this regime have, ready to load them.
+def load_as_evaluated(
+    network: Network, state: Mapping[str, Tensor], about: Mapping[str, str]
+) -> None:
+    """Load weights of any regime; the network then answers as it did when it was evaluated.
+
+    Its pooling and head become those of the regime, mirror images are averaged and the temperature
+    is applied, as the weights' metadata say.
 
     Args:
         network: as `medssl.models.build` makes it.
-        regime: `regime` in the metadata of model.safetensors.
-        state: its tensors.
+        state: tensors of model.safetensors.
+        about: its metadata; what they do not name was not done.
+
+    Raises:
+        ConfigError, RuntimeError: the weights are not of this network.
     """
+    regime = _REGIME.validate_json(about.get("regime", '{"name": "full"}'))
     if isinstance(regime, AttentionProbeRegime):
         assert isinstance(network, Classifier)
         network.pool = AttentionPool(network.encoder.embed_dim, regime.heads)
@@ -140,4 +154,10 @@ def with_head_of(network: Network, regime: RegimeConfig, state: Mapping[str, Ten
             max(1, min(regime.k, cases // 2)),
             VOTE_TEMPERATURE,
         )
-    return network
+    network.load_state_dict(state)
+    axes = json.loads(about.get("test_time_flips", "[]"))
+    temperature = json.loads(about.get("temperature", "1.0"))
+    if axes:
+        network.register_forward_hook(flips_hook(axes))
+    if temperature != 1:
+        network.register_forward_hook(lambda module, inputs, logits: logits / temperature)

@@ -20,6 +20,8 @@ from medssl.transfer.ensemble import read_ensemble
 from medssl.transfer.finetune import finetune
 from medssl.transfer.fit import fit
 from medssl.transfer.folds import cases_of_fold
+from medssl.transfer.metrics import with_case_columns
+from medssl.transfer.operating_point import with_operating_point
 from medssl.transfer.size_baseline import size_only_predictions
 
 
@@ -60,7 +62,8 @@ def test_out_of_fold_predictions_are_those_of_the_folds_fitted_alone(
     for number in range(3):
         cases = cases_of_fold(folds, number)
         alone = fit(config, store, cases, RunFolder.open(tmp_path / str(number), config, "fold"))
-        tested = alone.predictions[alone.predictions["split"] == "test"].reset_index(drop=True)
+        predictions = with_case_columns(with_operating_point(alone.predictions))
+        tested = predictions[predictions["split"] == "test"].reset_index(drop=True)
         ours = frame[frame["fold"] == number].drop(columns="fold").reset_index(drop=True)
         pd.testing.assert_frame_equal(ours[tested.columns], tested)
         sizes.append(size_only_predictions(store.manifest, cases, 2))

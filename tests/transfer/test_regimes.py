@@ -19,12 +19,13 @@ import medssl.engine.loop as loop
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.spatial import sample_volume
-from medssl.config import Config, parse_config
+from medssl.config import parse_config
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError, TrainingError
-from medssl.models.build import build_classifier, build_encoder
+from medssl.models.build import build_encoder
 from medssl.models.config import SegResNetConfig
 from medssl.models.weights import read_metadata, read_weights, save_weights
+from medssl.predict.model import load_trained
 from medssl.store import open_store
 from medssl.transfer.cases import split_cases
 from medssl.transfer.config import FinetuneConfig, SplitConfig
@@ -32,14 +33,7 @@ from medssl.transfer.embedding import embed_volumes
 from medssl.transfer.finetune import finetune
 from medssl.transfer.fit import Fit, fit
 from medssl.transfer.probe import knn_probe
-from medssl.transfer.regime_config import RegimeConfig
-from medssl.transfer.regimes import with_head_of
 from medssl.transfer.sources import foreground_centre, scans_of
-
-
-class _HasRegime(Config):
-    regime: RegimeConfig
-
 
 MODEL = SegResNetConfig(init_filters=8, blocks_down=(1, 1))
 SIZE = (16, 16, 16)
@@ -92,13 +86,8 @@ def embeddings(config: FinetuneConfig, init: Path, uids: list[str]) -> np.ndarra
 
 
 def reloaded_logits(config: FinetuneConfig, folder: Path, uids: list[str]) -> np.ndarray:
-    """What a network that is built from the file's metadata alone says of the cases."""
-    path = folder / "checkpoints" / "model.safetensors"
-    about, state = read_metadata(path), read_weights(path)
-    regime = parse_config(_HasRegime, {"regime": json.loads(about["regime"])}).regime
-    network = with_head_of(build_classifier(MODEL, 1, 2, SIZE, 0.2), regime, state)
-    network.load_state_dict(state)
-    network.eval()
+    """What the network says of the cases once it is loaded to predict."""
+    network = load_trained(folder).network
     store = open_store(config.store)
     reader = Reader(store, CacheConfig(gigabytes=0))
     scans = scans_of(store, pd.DataFrame({"volume_uid": uids}))
@@ -237,6 +226,10 @@ def test_temperature_and_flips_are_in_predictions_and_metadata(
     assert not np.allclose(unscaled, softmax(logits_of(before.predictions), axis=1), atol=1e-6)
     np.testing.assert_allclose(
         np.exp(logits_of(after.predictions) * temperature).sum(axis=1), 1.0, atol=1e-5
+    )
+    uids = after.predictions["volume_uid"].tolist()
+    np.testing.assert_allclose(
+        reloaded_logits(config, tmp_path / "run", uids), logits_of(after.predictions), atol=1e-4
     )
     y = after.predictions["y_true"].to_numpy()
     val = (after.predictions["split"] == "val").to_numpy()
