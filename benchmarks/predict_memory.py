@@ -42,7 +42,7 @@ def write_run(run: Path, spacing_mm: float | None, patch: int) -> None:
     from medssl.models.build import build_segmenter
     from medssl.models.config import SegResNetConfig
     from medssl.models.weights import save_weights
-    from medssl.transfer.config import SegmentationTask
+    from medssl.transfer.task_config import SegmentationTask
 
     torch.manual_seed(0)
     model = SegResNetConfig(init_filters=4, blocks_down=(1, 1))

@@ -34,7 +34,7 @@ policy      (B,) int64, place in MODALITIES of the intensity policy that fits th
 local_image, local_valid, local_map
             (B, L, ...) of L small crops, as image, valid and map; where they were asked for
 mask        (B, 1, D, H, W) int64, transfer's segmentation alone
-target      (B,) int64, transfer's classification alone
+target      (B,) int64, transfer's classification; (B, T) float32, its numbers, NaN: not known
 """
 
 

@@ -87,6 +87,7 @@ def _label_texts(
     task = config.fit.task
     if task.name == "classification":
         return [classes[y] for y in labelled["y_true"]]
+    assert task.name == "segmentation", "StudyConfig refuses other tasks"
     masks = store.labels[(store.labels["kind"] == "mask") & (store.labels["name"] == task.mask)]
     values = masks.set_index("volume_uid")["value"]
     texts = []

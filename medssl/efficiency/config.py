@@ -10,9 +10,11 @@ from pydantic import Field, model_validator
 from medssl.config import Config
 from medssl.engine.config import HoldoutConfig
 from medssl.transfer.config import FitConfig
+from medssl.transfer.task_config import SegmentationTask
 
 Arm = Literal["scratch", "ssl_ft"]
 Metric = Literal["auc_macro", "dice_mean"]
+_STUDIED = ("classification", "segmentation")
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -101,6 +103,14 @@ class StudyConfig(Config):
             problems.append("arms are named once each, and scratch is among them")
         if self.reference_fraction not in self.fractions:
             problems.append(f"reference_fraction {self.reference_fraction:g} is no fraction")
+        if self.fit.task.name not in _STUDIED:
+            problems.append(
+                f"fit.task.name {self.fit.task.name}: a study is of {' or '.join(_STUDIED)}"
+            )
+        if isinstance(self.fit.task, SegmentationTask) and self.fit.task.regions is not None:
+            problems.append(
+                "fit.task.regions: a study is of classes; name them in fit.task.classes"
+            )
         kind = "auc_macro" if self.fit.task.name == "classification" else "dice_mean"
         if self.metric != kind:
             problems.append(f"metric {self.metric}: the metric of {self.fit.task.name} is {kind}")

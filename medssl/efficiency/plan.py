@@ -119,6 +119,7 @@ def draft_plan(config: StudyConfig, store: Store) -> Draft:
     if pretrained is not None:
         refuse_leak(pretrained, cases.frame, store.key_id)
     task = config.fit.task
+    assert task.name in ("classification", "segmentation"), "StudyConfig refuses other tasks"
     cases_hash = subsets.cases_sha256(cases.frame)
     splits = subsets.draw_splits(cases.frame, task.name, config.draws, cases_hash)
     plan = {

@@ -9,15 +9,20 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from medssl.augment.normalise import HU_RANGE, SUV_MAX
 from medssl.errors import CheckpointError, ConfigError
-from medssl.models.build import Classifier, Segmenter, build_classifier, build_segmenter
+from medssl.models.build import Classifier, Segmenter
 from medssl.models.config import ModelConfig, PatchSize
 from medssl.models.pretrained import described_model
 from medssl.models.weights import read_metadata, read_weights
+from medssl.transfer.networks import network_of
 from medssl.transfer.regimes import load_as_evaluated
+from medssl.transfer.task_config import ClassificationTask, SegmentationTask, TaskConfig
+
+_TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
 
 NORMALISATION = {
     "HU": f"clip to {HU_RANGE[0]:g} ... {HU_RANGE[1]:g}, divide by 1000",
@@ -68,13 +73,15 @@ class Finetuned:
     def is_plain(self) -> bool:
         """Whether its answer is the network's forward pass alone, on the pooling it is built with.
 
-        False where a temperature, mirror images or a probe's head are part of the answer.
+        False where a temperature, mirror images, a probe's head or regions that overlap are part
+        of the answer.
         """
         regime = json.loads(self.about.get("regime", '{"name": "full"}'))["name"]
         return (
             json.loads(self.about.get("temperature", "1.0")) == 1
             and not json.loads(self.about.get("test_time_flips", "[]"))
             and regime in ("full", "lora", "linear_probe")
+            and json.loads(self.about["task"]).get("regions") is None
         )
 
     def random_patches(self, count: int, seed: int = 0) -> Tensor:
@@ -128,24 +135,18 @@ def read_network(run: Path, *, flips: bool = True) -> Finetuned:
     if model is None or not {"task", "classes", "patch_size", "units"} <= about.keys():
         raise CheckpointError(f"{weights} does not say all that it fits; fine-tune again")
     config = yaml.safe_load(written.read_text("utf-8"))
-    task = json.loads(about["task"])["name"]
+    task = _TASK.validate_json(about["task"])
+    if not isinstance(task, ClassificationTask | SegmentationTask):
+        raise ConfigError(f"task {task.name} is not exported; classification and segmentation are")
     classes = tuple(str(name) for name in json.loads(about["classes"]))
     d, h, w = json.loads(about["patch_size"])
-    channels = int(about["in_channels"])
-    network: Classifier | Segmenter
-    match task:
-        case "classification":
-            network = build_classifier(model, channels, len(classes), (d, h, w), 0.0)
-        case "segmentation":
-            network = build_segmenter(model, channels, len(classes) + 1, (d, h, w))
-        case _:
-            raise ConfigError(f"task {task} is not exported; classification and segmentation are")
+    network = network_of(task, model, int(about["in_channels"]), classes, (d, h, w))
     load_as_evaluated(network, read_weights(weights), about)
     network.eval().requires_grad_(False)
     given = config["augment"]["patch"]["spacing_mm"]
     along = None if given is None else given if isinstance(given, list) else [given] * 3
     spacing_mm = None if along is None else (float(along[0]), float(along[1]), float(along[2]))
-    return Finetuned(run, about, config, network, model, task, classes, (d, h, w), spacing_mm)
+    return Finetuned(run, about, config, network, model, task.name, classes, (d, h, w), spacing_mm)
 
 
 def greatest_difference(expected: Tensor, found: Tensor) -> float:

@@ -17,6 +17,8 @@ from medssl.models.config import (
 )
 from medssl.models.encoder import Decoder, Encoder
 from medssl.models.genesis import GenesisDecoder, GenesisEncoder
+from medssl.models.ordered import OrderedHead
+from medssl.models.regions import Membership, RegionHead
 from medssl.models.resenc import ResEncDecoder, ResEncEncoder
 from medssl.models.resnet import ResNetEncoder
 from medssl.models.segresnet import SegResNetDecoder, SegResNetEncoder
@@ -27,21 +29,25 @@ from medssl.models.vit import UNETRDecoder, ViTEncoder
 class Segmenter(nn.Module):
     """Encoder, decoder and a 1x1x1 convolution to the classes' logits."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, num_classes: int) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.head = nn.Conv3d(decoder.channels, num_classes, kernel_size=1)
+        self.head = head
 
     def forward(self, voxels_BCDHW: Tensor) -> Tensor:
         """Logits (B, num_classes, D, H, W)."""
-        maps = self.decoder(voxels_BCDHW, self.encoder.features(voxels_BCDHW))
-        logits: Tensor = self.head(maps)
+        logits: Tensor = self.head(self.maps(voxels_BCDHW))
         return logits
+
+    def maps(self, voxels_BCDHW: Tensor) -> Tensor:
+        """The decoder's answer at every voxel, (B, channels, D, H, W)."""
+        maps: Tensor = self.decoder(voxels_BCDHW, self.encoder.features(voxels_BCDHW))
+        return maps
 
 
 class Classifier(nn.Module):
-    """The pooled embedding, dropout and a linear layer to the classes' logits.
+    """The pooled embedding, dropout and a last layer to the classes' logits.
 
     Attributes:
         pool: from the deepest feature map to the embedding; None: as the encoder pools it.
@@ -50,12 +56,15 @@ class Classifier(nn.Module):
 
     head: nn.Module
 
-    def __init__(self, encoder: Encoder, num_classes: int, dropout: float) -> None:
+    def __init__(
+        self, encoder: Encoder, num_classes: int, dropout: float, ordered: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pool: nn.Module | None = None
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(encoder.embed_dim, num_classes)
+        head = OrderedHead if ordered else nn.Linear
+        self.head = head(encoder.embed_dim, num_classes)
 
     def forward(self, voxels_BCDHW: Tensor) -> Tensor:
         """Logits (B, num_classes)."""
@@ -114,15 +123,26 @@ def build_decoder(config: ModelConfig, in_channels: int) -> Decoder:
 
 
 def build_segmenter(
-    config: ModelConfig, in_channels: int, num_classes: int, patch_size: PatchSize
+    config: ModelConfig,
+    in_channels: int,
+    num_classes: int,
+    patch_size: PatchSize,
+    membership: Membership | None = None,
 ) -> Segmenter:
     """A segmenter with `.encoder`, `.decoder` and `.head`; background counts as a class.
+
+    Args:
+        membership: where regions are learned that may overlap: for each class whether it is of
+            each region, see `medssl.models.regions`.
 
     Raises:
         ConfigError: as `build_encoder` and `build_decoder`.
     """
     encoder = build_encoder(config, in_channels, patch_size)
-    return Segmenter(encoder, build_decoder(config, in_channels), num_classes)
+    decoder = build_decoder(config, in_channels)
+    if membership is not None:
+        return Segmenter(encoder, decoder, RegionHead(decoder.channels, membership))
+    return Segmenter(encoder, decoder, nn.Conv3d(decoder.channels, num_classes, kernel_size=1))
 
 
 def build_classifier(
@@ -131,10 +151,12 @@ def build_classifier(
     num_classes: int,
     patch_size: PatchSize,
     dropout: float,
+    ordered: bool = False,
 ) -> Classifier:
-    """A classifier with `.encoder` and `.head`.
+    """A classifier with `.encoder` and `.head`; `ordered`: of classes that stand in an order.
 
     Raises:
         ConfigError: as `build_encoder`.
     """
-    return Classifier(build_encoder(config, in_channels, patch_size), num_classes, dropout)
+    encoder = build_encoder(config, in_channels, patch_size)
+    return Classifier(encoder, num_classes, dropout, ordered)

@@ -24,8 +24,8 @@ from medssl.predict.model import TrainedModel, load_trained
 from medssl.predict.nifti import write_like, write_on_grid
 from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
-from medssl.transfer.config import SegmentationTask
 from medssl.transfer.sources import foreground_centre
+from medssl.transfer.task_config import SegmentationTask
 from medssl.transfer.whole_volume import predict_mask, windows_of
 from medssl.volume import Array
 

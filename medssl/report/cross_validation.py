@@ -107,7 +107,7 @@ def _table(predictions: pd.DataFrame, done: list[FoldResult], results: Results) 
         parts, metrics = fold.summary["parts"], fold.summary["metrics"]
         row: list[int | float | str | None] = [number]
         row += [parts[part]["patients"] for part in ("train", "val", "test")]
-        row += [metrics[f"test/{name}"] for name in names]
+        row += [metrics.get(f"test/{name}") for name in names]
         if results.size is not None:
             tested = predictions.loc[predictions["fold"] == number, "volume_uid"]
             sizes = results.size.predictions

@@ -28,15 +28,16 @@ def explanation_sections(
     from medssl.report.saliency import saliency_parts
     from medssl.report.segmented_cases import case_parts, worst_and_median
     from medssl.transfer.cases import labelled_cases
+    from medssl.transfer.task_config import SegmentationTask
 
     if config.task.name not in ("classification", "segmentation"):
         return []
     test = predictions[predictions["split"] == "test"].reset_index(drop=True)
     sections = []
-    if config.task.name == "segmentation":
+    if isinstance(config.task, SegmentationTask):
         worst, median = worst_and_median(test)
         for heading, rows in (("The worst test cases", worst), ("Median test cases", median)):
-            parts = case_parts(run.path, store, config.task.mask, test, rows)
+            parts = case_parts(run.path, store, config.task, test, rows)
             sections.append(Section(heading, parts))
     if not (run.checkpoints / "model.safetensors").is_file():
         return sections

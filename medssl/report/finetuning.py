@@ -73,7 +73,7 @@ def effort(config: FinetuneConfig) -> str:
 
 def results_parts(results: Results) -> list[Part]:
     """The table of metrics with their intervals, and what it means."""
-    if any("/" in name for name in results.metrics):
+    if any(name.endswith("_mean") for name in results.metrics):
         parts = [_by_class(results.metrics)]
     else:
         rows = [_row(name, interval) for name, interval in results.metrics.items()]

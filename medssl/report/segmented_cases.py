@@ -12,6 +12,7 @@ from medssl.report.page import Part, figure
 from medssl.store import Store
 from medssl.transfer.predictions import read_mask
 from medssl.transfer.segmentation_metrics import dice_by_case, mask_classes
+from medssl.transfer.task_config import SegmentationTask
 
 _WORST, _MEDIAN = 3, 2
 
@@ -34,7 +35,7 @@ def worst_and_median(test: pd.DataFrame) -> tuple[list[int], list[int]]:
 
 
 def case_parts(
-    run: Path, store: Store, mask: str, test: pd.DataFrame, rows: list[int]
+    run: Path, store: Store, task: SegmentationTask, test: pd.DataFrame, rows: list[int]
 ) -> list[Part]:
     """Reference and prediction on the scan, for each of `rows`.
 
@@ -42,13 +43,15 @@ def case_parts(
         run: the folder that `mask_path` is in.
     """
     dice = dice_by_case(test)
+    classes = sorted({value for union in (task.regions or {}).values() for value in union})
+    classes = classes or [int(c) for c in mask_classes(test)]
     parts: list[Part] = []
     for row in rows:
         case = test.iloc[row]
         uid = str(case["volume_uid"])
-        reference = store.read_label(uid, mask).voxels
+        reference = store.read_label(uid, task.mask).voxels
         # Values of the mask that the task does not tell apart are background to it.
-        told_apart = np.isin(reference, mask_classes(test))
+        told_apart = np.isin(reference, classes)
         drawn = overlay_figure(
             store.read(uid),
             np.where(told_apart, reference, 0),

@@ -10,10 +10,11 @@ import pandas as pd
 from medssl.errors import ConfigError, StoreError, TrainingError
 from medssl.store import Store
 from medssl.store.splits import split_patients
-from medssl.transfer.config import ClassificationTask, SegmentationTask, SplitConfig
+from medssl.transfer.config import SplitConfig
+from medssl.transfer.targets import known_labels, targets_of
+from medssl.transfer.task_config import ClassificationTask, OrdinalTask, TaskConfig
 
 PARTS = ("train", "val", "test")
-_MOST_INFERRED_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,8 @@ class LabelledCases:
     """Labelled volumes of a task.
 
     Attributes:
-        frame: volume_uid, patient_key, y_true (number of the class; 0 in segmentation), by
-            volume_uid.
-        classes: names of the classes; in segmentation the foreground values of the mask.
+        frame: volume_uid, patient_key and the columns of `targets.Targets`, by volume_uid.
+        classes: as `targets.Targets` has them.
         unlabelled: how many of the store's volumes have no such label.
     """
 
@@ -32,44 +32,32 @@ class LabelledCases:
     unlabelled: int
 
 
-def labelled_cases(store: Store, task: ClassificationTask | SegmentationTask) -> LabelledCases:
+def labelled_cases(store: Store, task: TaskConfig) -> LabelledCases:
     """All volumes that carry the task's label; the others are counted.
 
     Raises:
         StoreError: the store has no such label.
-        ConfigError: its values are no classes.
+        ConfigError: its values do not suit the task.
     """
-    if isinstance(task, ClassificationTask):
-        labels = _known(store.class_labels(task.label), store)
-        classes = task.classes or _inferred_classes(task.label, labels)
-        labels = labels[labels.isin(classes)]
-        y_true = labels.map({name: number for number, name in enumerate(classes)}).astype("int64")
-    else:
-        values = _known(_mask_values(store, task.mask), store)
-        classes = tuple(str(c) for c in task.classes or _inferred_mask_classes(task.mask, values))
-        y_true = pd.Series(0, index=values.index, dtype="int64")
-    rows = store.manifest.loc[sorted(y_true.index)]
-    frame = pd.DataFrame(
-        {
-            "volume_uid": rows["volume_uid"].to_numpy(),
-            "patient_key": rows["patient_key"].to_numpy(),
-            "y_true": y_true.loc[rows.index].to_numpy(),
-        }
-    )
+    targets = targets_of(store, task)
+    rows = store.manifest.loc[sorted(targets.frame.index), ["volume_uid", "patient_key"]]
+    frame = rows.join(targets.frame).reset_index(drop=True)
     if frame.empty:
-        raise ConfigError(f"no volume of the store has one of the classes {', '.join(classes)}")
-    return LabelledCases(frame, classes, len(store.manifest) - len(frame))
+        raise ConfigError(
+            f"no volume of the store has one of the classes {', '.join(targets.classes)}"
+        )
+    return LabelledCases(frame, targets.classes, len(store.manifest) - len(frame))
 
 
 def split_cases(
-    store: Store, task: ClassificationTask | SegmentationTask, split: SplitConfig
+    store: Store, task: TaskConfig, split: SplitConfig
 ) -> tuple[LabelledCases, pd.DataFrame, int]:
     """The labelled cases, their frame with the column `split`, and how many cases have no part.
 
     By fractions, patients are dealt as `medssl.store.splits.split_patients` does, test first, so
-    that a pretraining's holdout of the same fraction, seed and label is this test part. In
-    classification patients are stratified by class; in segmentation all patients of the store are
-    dealt, labelled or not.
+    that a pretraining's holdout of the same fraction, seed and label is this test part. Where the
+    task has one class for each volume, patients are stratified by it; otherwise all patients of
+    the store are dealt, labelled or not.
 
     Raises:
         StoreError, ConfigError: as `labelled_cases`; or the split is not there.
@@ -88,8 +76,8 @@ def split_cases(
         shares = {"test": split.test, "val": split.val, "train": 1 - split.test - split.val}
         everybody = store.manifest[["patient_key"]]
         stratify = None
-        if isinstance(task, ClassificationTask):
-            labels = _known(store.class_labels(task.label), store)
+        if isinstance(task, ClassificationTask | OrdinalTask):
+            labels = known_labels(store, task.label)
             everybody = everybody.loc[sorted(labels.index)].assign(label=labels)
             stratify = "label"
         dealt = split_patients(everybody, shares, split.seed, stratify)
@@ -144,36 +132,3 @@ def describe_parts(frame: pd.DataFrame) -> dict[str, Mapping[str, int]]:
         for part in PARTS
         for rows in [frame[frame["split"] == part]]
     }
-
-
-def _known(labels: pd.Series[str], store: Store) -> pd.Series[str]:
-    """Labels of volumes that the store holds; a mask may be there without its image."""
-    return labels[labels.index.isin(store.manifest.index)]
-
-
-def _mask_values(store: Store, name: str) -> pd.Series[str]:
-    masks = store.labels[store.labels["kind"] == "mask"]
-    rows = masks[masks["name"] == name]
-    if rows.empty:
-        there = ", ".join(sorted(masks["name"].unique())) or "none"
-        raise StoreError(f"the store has no mask {name}; there are: {there}")
-    return rows.set_index("volume_uid")["value"]
-
-
-def _inferred_classes(label: str, labels: pd.Series[str]) -> tuple[str, ...]:
-    values = [str(value) for value in labels.unique()]
-    if not 2 <= len(values) <= _MOST_INFERRED_CLASSES:
-        raise ConfigError(
-            f"label {label} has {len(values)} different values; a classifier needs 2 to "
-            f"{_MOST_INFERRED_CLASSES}, or name them in task.classes"
-        )
-    numeric = all(value.lstrip("-").isdigit() for value in values)
-    return tuple(sorted(values, key=int if numeric else str))
-
-
-def _inferred_mask_classes(mask: str, values: pd.Series[str]) -> list[int]:
-    there = {int(value) for listed in values for value in str(listed).split(",") if value.strip()}
-    foreground = sorted(value for value in there if value > 0)
-    if not foreground:
-        raise ConfigError(f"the store's masks named {mask} are empty; there is nothing to learn")
-    return foreground

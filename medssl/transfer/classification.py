@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
-import torch
 
-from medssl.augment.cache_config import CacheConfig
-from medssl.augment.reader import Reader
-from medssl.augment.spatial import sample_volume
-from medssl.errors import MedsslError
-from medssl.models.build import build_classifier
 from medssl.models.config import ModelConfig
-from medssl.progress import SILENT, Progress
 from medssl.store import Store
 from medssl.transfer.cases import check_classes
-from medssl.transfer.config import ClassificationTask, FitConfig
+from medssl.transfer.config import FitConfig
+from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import ClassificationObjective
 from medssl.transfer.predictions import logit_columns
-from medssl.transfer.sources import ClassificationSource, foreground_centre, scans_of
+from medssl.transfer.sources import ClassificationSource, Sampling
+from medssl.transfer.task import WholeVolumeTask
+from medssl.transfer.task_config import ClassificationTask
+from medssl.volume import Array
 
 
-class Classification:
-    """A classifier of whole volumes: one crop around the middle of the foreground's box.
+class Classification(WholeVolumeTask):
+    """A classifier of whole volumes.
 
     Args:
         cases: volume_uid, patient_key, split, y_true.
@@ -45,43 +39,12 @@ class Classification:
         seed: int,
     ) -> None:
         assert isinstance(config.task, ClassificationTask)
+        super().__init__(config, store)
         check_classes(cases, classes)
-        self.store, self.patch = store, config.augment.patch
-        self.batch_size = config.batch_size
-        self.source = ClassificationSource(
-            store,
-            cases[cases["split"] == "train"],
-            config.augment,
-            len(classes),
-            seed,
-            config.batch_size,
-            config.runtime.cache,
-        )
-        self.network = build_classifier(
-            model, 1, len(classes), config.augment.patch.size, config.task.dropout
-        )
+        self.source = ClassificationSource(Sampling.of(config, store, cases, seed), len(classes))
+        self.network = network_of(config.task, model, 1, classes, self.patch.size)
         self.objective = ClassificationObjective(self.network, config.task.label_smoothing)
 
-    @torch.no_grad()
-    def predict(
-        self, cases: pd.DataFrame, masks: Path | None = None, progress: Progress = SILENT
-    ) -> pd.DataFrame:
-        """A predictions frame of `cases`, in their order. There are no masks to write."""
-        if masks is not None:
-            raise MedsslError("a classifier predicts no masks")
-        device = next(self.network.parameters()).device
-        reader = Reader(self.store, CacheConfig(gigabytes=0))
-        scans = scans_of(self.store, cases)
-        rows = []
-        for start in range(0, len(scans), self.batch_size):
-            images = [
-                sample_volume(
-                    reader, scan, self.patch.size, self.patch.spacing_mm, foreground_centre(scan)
-                ).image
-                for scan in scans[start : start + self.batch_size]
-            ]
-            batch = torch.from_numpy(np.stack(images))[:, None].to(device)
-            rows += [logit_columns(case) for case in self.network(batch).float().cpu().numpy()]
-            progress.advance(len(images))
-        known = cases[["volume_uid", "patient_key", "split", "y_true"]].reset_index(drop=True)
-        return pd.concat([known, pd.DataFrame(rows)], axis=1)
+    def columns(self, outputs: Array) -> dict[str, float]:
+        """logit_0 … logit_{K-1}."""
+        return logit_columns(outputs)

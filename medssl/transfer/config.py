@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from medssl.augment.config import AugmentConfig
 from medssl.config import Config
 from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.models.config import ModelConfig
 from medssl.transfer.regime_config import FullRegime, RegimeConfig
+from medssl.transfer.task_config import PRIMARY_METRIC, TaskConfig, is_selection_metric
 
 
 def changed(config: Config, names: set[str], prefix: str = "") -> list[str]:
@@ -22,69 +23,6 @@ def changed(config: Config, names: set[str], prefix: str = "") -> list[str]:
         for name in sorted(names)
         if name in fields and getattr(config, name) != fields[name].default
     ]
-
-
-PRIMARY_METRIC = {"classification": "auc_macro", "segmentation": "dice_mean"}
-
-
-class ClassificationTask(Config):
-    """One class for each volume."""
-
-    name: Literal["classification"] = "classification"
-    label: str = Field(description="Name of the class label in the store.")
-    classes: tuple[str, ...] | None = Field(
-        None,
-        min_length=2,
-        description="Its values in order, the last of two being the positive one; volumes with "
-        "another value are left out. null: all values that the store has, in ascending order.",
-    )
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the last layer.")
-    label_smoothing: float = Field(
-        0.1, ge=0, lt=1, description="Share of the target that is spread over all classes."
-    )
-
-    @field_validator("classes")
-    @classmethod
-    def _classes_differ(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if classes is not None and len(set(classes)) < len(classes):
-            raise ValueError("a class is named twice")
-        return classes
-
-
-class SegmentationTask(Config):
-    """One class for each voxel."""
-
-    name: Literal["segmentation"] = "segmentation"
-    mask: str = Field("mask", description="Name of the mask in the store.")
-    classes: tuple[int, ...] | None = Field(
-        None,
-        min_length=1,
-        description="Values of the mask that are told apart; every other value is background. "
-        "null: all values above 0 that the store's masks have.",
-    )
-    labelled_share: float = Field(
-        0.67,
-        ge=0,
-        le=1,
-        description="Share of training patches centred on a labelled voxel; the others are cut "
-        "anywhere in the foreground.",
-    )
-    nsd_tolerance_mm: float = Field(
-        2.0,
-        gt=0,
-        description="Normalised surface Dice: how far apart two surfaces may be and still agree; "
-        "best the distance between two readers.",
-    )
-
-    @field_validator("classes")
-    @classmethod
-    def _classes_are_foreground(cls, classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if classes is not None and (min(classes) < 1 or len(set(classes)) < len(classes)):
-            raise ValueError("classes are different values of at least 1; 0 is the background")
-        return classes
-
-
-TaskConfig = Annotated[ClassificationTask | SegmentationTask, Field(discriminator="name")]
 
 
 class FitConfig(Config):
@@ -139,7 +77,8 @@ class FitConfig(Config):
     select_by: str | None = Field(
         None,
         description="Validation metric whose highest value decides which weights are kept; null: "
-        "auc_macro or dice_mean. Without a validation part the last weights are kept.",
+        "the task's own, auc_macro, r2 or dice_mean. Without a validation part the last weights "
+        "are kept.",
     )
     patience: int | None = Field(
         None,
@@ -162,7 +101,7 @@ class FitConfig(Config):
     def _steps_and_metric(self) -> FitConfig:
         if self.head_only_steps >= self.steps:
             raise ValueError(f"head_only_steps {self.head_only_steps} leaves none of the steps")
-        if self.select_by is not None and not _metric_of(self.task, self.select_by):
+        if self.select_by is not None and not is_selection_metric(self.task, self.select_by):
             raise ValueError(
                 f"select_by: {self.task.name} has no metric {self.select_by} that grows with "
                 f"quality; {PRIMARY_METRIC[self.task.name]} is one"
@@ -280,10 +219,8 @@ def _prediction_problems(config: FitConfig) -> list[str]:
         problems.append(
             "test_time_flips: no axis may be mirrored; name them in augment.spatial.flip"
         )
+    if config.test_time_flips and config.task.name in ("regression", "multilabel"):
+        problems.append(
+            f"test_time_flips: averages the probabilities of classes, {config.task.name} has none"
+        )
     return problems
-
-
-def _metric_of(task: ClassificationTask | SegmentationTask, metric: str) -> bool:
-    if isinstance(task, ClassificationTask):
-        return metric in ("auc_macro", "bacc")
-    return metric == "dice_mean" or (metric.startswith("dice/") and metric[5:].isdigit())

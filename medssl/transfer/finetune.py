@@ -126,7 +126,8 @@ def _notes(
             f"{part} {counts['cases']} cases of {counts['patients']} patients"
             for part, counts in describe_parts(cases).items()
         ]
-    notes = [f"classes {', '.join(labelled.classes)}; {'; '.join(parts)}"]
+    classes = [f"classes {', '.join(labelled.classes)}"] if labelled.classes else []
+    notes = ["; ".join([*classes, *parts])]
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled} volumes without this label are left out")
     if without_part:

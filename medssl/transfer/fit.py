@@ -27,12 +27,21 @@ from medssl.transfer.config import FitConfig
 from medssl.transfer.flips import averaged_over_flips
 from medssl.transfer.initial import resolve_model, weights_file
 from medssl.transfer.metrics import all_metrics
+from medssl.transfer.multilabel import Multilabel
+from medssl.transfer.ordinal import Ordinal
 from medssl.transfer.regime_config import KNNRegime, LinearProbeRegime
 from medssl.transfer.regimes import finish, fit_probe, prepare
+from medssl.transfer.regression import Regression
 from medssl.transfer.segmentation import Segmentation
+from medssl.transfer.task import Task
 
-TASKS: dict[str, type[Classification] | type[Segmentation]] = {
+Classes = tuple[str, ...]
+
+TASKS: dict[str, Callable[[FitConfig, ModelConfig, Store, pd.DataFrame, Classes, int], Task]] = {
     "classification": Classification,
+    "multilabel": Multilabel,
+    "ordinal": Ordinal,
+    "regression": Regression,
     "segmentation": Segmentation,
 }
 
@@ -95,8 +104,8 @@ def fit(
     checkpoints/model.safetensors, predicted test masks under masks/.
 
     Args:
-        cases: volume_uid, patient_key, split (train, val or test), y_true (class number;
-            segmentation does not use it).
+        cases: volume_uid, patient_key, split (train, val or test), and the task's targets
+            (`medssl.transfer.targets`; segmentation does not use them).
         on_chosen: called once the weights are chosen and written, before any test case is
             predicted, with their sha256 and what training came to.
 
@@ -135,6 +144,7 @@ def fit(
                 "step": str(outcome.best_step or outcome.steps),
                 "store_key_id": store.key_id,
                 "units": json.dumps(_units(store, cases)),
+                **task.metadata(),
             },
         )
         if on_chosen is not None:
@@ -151,7 +161,7 @@ def fit(
 
 
 def _trained(
-    task: Classification | Segmentation,
+    task: Task,
     config: FitConfig,
     cases: pd.DataFrame,
     run: RunFolder,
@@ -255,7 +265,7 @@ def _take_chosen(objective: nn.Module, outcome: TrainOutcome, run: RunFolder) ->
 
 
 def _predict(
-    task: Classification | Segmentation,
+    task: Task,
     cases: pd.DataFrame,
     part: str,
     run: RunFolder,

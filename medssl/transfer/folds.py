@@ -11,11 +11,12 @@ from medssl.errors import ConfigError, TrainingError
 from medssl.store import Store
 from medssl.store.splits import split_patients
 from medssl.transfer.cases import LabelledCases, check_classes, check_parts, labelled_cases
-from medssl.transfer.config import ClassificationTask, SegmentationTask, SplitConfig
+from medssl.transfer.config import SplitConfig
+from medssl.transfer.task_config import ClassificationTask, OrdinalTask, TaskConfig
 
 
 def fold_cases(
-    store: Store, task: ClassificationTask | SegmentationTask, split: SplitConfig
+    store: Store, task: TaskConfig, split: SplitConfig
 ) -> tuple[LabelledCases, pd.DataFrame]:
     """The labelled cases, and the table of folds of `deal_folds`.
 
@@ -24,7 +25,7 @@ def fold_cases(
         TrainingError: as `deal_folds`.
     """
     labelled = labelled_cases(store, task)
-    classes = labelled.classes if isinstance(task, ClassificationTask) else None
+    classes = labelled.classes if isinstance(task, ClassificationTask | OrdinalTask) else None
     return labelled, deal_folds(labelled.frame, classes, split)
 
 
@@ -37,12 +38,12 @@ def deal_folds(
     fold, a share of its training patients is set apart to validate, class by class.
 
     Args:
-        cases: volume_uid, patient_key, y_true.
-        classes: names of the classes; None in segmentation.
+        cases: volume_uid, patient_key, and the task's targets.
+        classes: names of the classes; None where a case has no one class.
 
     Returns:
-        fold (from 0), volume_uid, patient_key, split (train, val or test), y_true: every case once
-        in each fold, by fold and volume_uid.
+        fold (from 0), volume_uid, patient_key, split (train, val or test), the targets: every case
+        once in each fold, by fold and volume_uid.
 
     Raises:
         TrainingError: too few patients, of a class or of all, for so many folds.
@@ -55,12 +56,14 @@ def deal_folds(
         split.folds, shuffle=True, random_state=split.seed
     )
     parts = []
-    dealt = splitter.split(cases, cases["y_true"], cases["patient_key"])
+    by_class = None if classes is None else cases["y_true"]
+    dealt = splitter.split(cases, by_class, cases["patient_key"])
     for fold, (learning, testing) in enumerate(dealt):
         names = np.full(len(cases), "test", dtype=object)
         names[learning] = _train_or_val(cases.iloc[learning], classes is not None, split)
         assert (names[testing] == "test").all()
-        part = cases[["volume_uid", "patient_key"]].assign(split=names, y_true=cases["y_true"])
+        part = cases.copy()
+        part.insert(2, "split", names)
         part.insert(0, "fold", fold)
         check_parts(part)
         if classes is not None:
@@ -70,9 +73,8 @@ def deal_folds(
 
 
 def cases_of_fold(folds: pd.DataFrame, fold: int) -> pd.DataFrame:
-    """volume_uid, patient_key, split, y_true of one fold."""
-    rows = folds[folds["fold"] == fold]
-    return rows[["volume_uid", "patient_key", "split", "y_true"]].reset_index(drop=True)
+    """volume_uid, patient_key, split and the targets of one fold."""
+    return folds[folds["fold"] == fold].drop(columns="fold").reset_index(drop=True)
 
 
 def keep_folds(path: Path, folds: pd.DataFrame) -> None:

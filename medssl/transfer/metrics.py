@@ -14,6 +14,9 @@ import pandas as pd
 
 from medssl.errors import MedsslError
 from medssl.transfer import classification_metrics as classification
+from medssl.transfer import multilabel_metrics as multilabel
+from medssl.transfer import ordinal_metrics as ordinal
+from medssl.transfer import regression_metrics as regression
 from medssl.transfer import segmentation_metrics as segmentation
 from medssl.transfer.weighted import Floats as Floats
 from medssl.transfer.weighted import Ints as Ints
@@ -46,6 +49,25 @@ class MetricFamily:
 
 
 FAMILIES: dict[str, MetricFamily] = {
+    "multilabel": MetricFamily(
+        multilabel.multilabel_names,
+        multilabel.multilabel_value,
+        multilabel.weighted_multilabel,
+        primary="auc_macro",
+    ),
+    "ordinal": MetricFamily(
+        ordinal.ordinal_names,
+        ordinal.ordinal_value,
+        ordinal.weighted_ordinal,
+        primary="auc_macro",
+        stratum="y_true",
+    ),
+    "regression": MetricFamily(
+        regression.regression_names,
+        regression.regression_value,
+        regression.weighted_regression,
+        primary="r2",
+    ),
     "classification": MetricFamily(
         classification.classification_names,
         classification.classification_value,
@@ -64,7 +86,7 @@ FAMILIES: dict[str, MetricFamily] = {
 
 
 def family_of(predictions: pd.DataFrame) -> MetricFamily:
-    """The family whose columns the frame has.
+    """The first family whose columns the frame has.
 
     Raises:
         MedsslError: none has.

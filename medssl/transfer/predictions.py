@@ -1,6 +1,10 @@
 """Rows of a predictions frame, and the masks beside it.
 
 Classification: volume_uid, patient_key, split, y_true, logit_0 … logit_{K-1}.
+Ordinal: as classification, and y_rank, the predicted class number.
+Multi-label: volume_uid, patient_key, split, for each label y_true/<label> (0, 1, NaN where it is
+not known) and logit/<label>.
+Regression: volume_uid, patient_key, split, y_true, y_pred, in the label's units.
 Segmentation: volume_uid, patient_key, split; for each foreground value c of the mask tp_c, fp_c,
 fn_c (voxels of the image's own grid), dice_c, nsd_c, hd95_mm_c (`medssl.transfer.surfaces`),
 lesion_tp_c, lesion_fp_c, lesion_fn_c (`medssl.transfer.lesions`), volume_true_mm3_c,

@@ -22,10 +22,13 @@ from medssl.transfer.weighted import Floats, mean_of_defined, quotient
 Fraction = tuple[Floats, Floats]  # (N, C) each: what is summed above and below the line
 
 
-def mask_classes(predictions: pd.DataFrame) -> list[int]:
-    """Foreground classes of a segmentation frame, ascending."""
-    names = [re.fullmatch(r"tp_(\d+)", str(name)) for name in predictions.columns]
-    return sorted(int(name.group(1)) for name in names if name)
+def mask_classes(predictions: pd.DataFrame) -> list[int] | list[str]:
+    """Foreground classes of a segmentation frame, ascending; or names of regions, as they stand."""
+    found = [re.fullmatch(r"tp_(\w+)", str(name)) for name in predictions.columns]
+    names = [name.group(1) for name in found if name]
+    if all(name.isdigit() for name in names):
+        return sorted(int(name) for name in names)
+    return names
 
 
 def dice_by_case(predictions: pd.DataFrame) -> Floats:
@@ -103,6 +106,6 @@ def weighted_segmentation(name: str, predictions: pd.DataFrame, weights_BN: Floa
     measure, _, c = name.partition("/")
     upper, lower = MEASURES[measure if c else name.removesuffix("_mean")][1](predictions)
     if c:
-        column = [mask_classes(predictions).index(int(c))]
+        column = [[str(n) for n in mask_classes(predictions)].index(c)]
         return quotient(weights_BN @ upper[:, column], weights_BN @ lower[:, column])[:, 0]
     return mean_of_defined(quotient(weights_BN @ upper, weights_BN @ lower))

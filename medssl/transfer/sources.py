@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
@@ -19,35 +22,52 @@ from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.augment.spatial import Patch, draw_map, sample
 from medssl.errors import TrainingError
 from medssl.store import Store
+from medssl.transfer.config import FitConfig
 from medssl.transfer.metrics import Ints
 
 _MOST_PLACES = 1000  # labelled voxels kept for each case and class
 _PLACES_STREAM = 1000
 
 
-class LabelledSource(SampleSource):
-    """What both tasks share: patches of the training cases, and their intensities.
+@dataclass(frozen=True)
+class Sampling:
+    """What decides the patches of any task.
 
-    Args:
-        cases: volume_uid, patient_key, y_true of the training part; their order does not matter.
+    Attributes:
+        cases: volume_uid, patient_key and the task's targets of the training part; their order
+            does not matter.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        cases: pd.DataFrame,
-        config: AugmentConfig,
-        seed: int,
-        global_batch: int,
-        cache: CacheConfig = CacheConfig(),  # noqa: B008
-    ) -> None:
-        if cases.empty:
+    store: Store
+    cases: pd.DataFrame
+    config: AugmentConfig
+    seed: int
+    global_batch: int
+    cache: CacheConfig = CacheConfig()  # noqa: RUF009
+
+    @classmethod
+    def of(cls, config: FitConfig, store: Store, cases: pd.DataFrame, seed: int) -> Sampling:
+        """Of the training part of `cases`, which have the column `split`."""
+        training = cases[cases["split"] == "train"]
+        batch_size, cache = config.batch_size, config.runtime.cache
+        return cls(store, training, config.augment, seed, batch_size, cache)
+
+
+class LabelledSource(SampleSource):
+    """What all tasks share: patches of the training cases, and their intensities.
+
+    Raises:
+        TrainingError: there is no case.
+    """
+
+    def __init__(self, sampling: Sampling) -> None:
+        if sampling.cases.empty:
             raise TrainingError("there is no labelled case to train on")
-        self.cases = cases.sort_values("volume_uid", ignore_index=True)
-        self.global_batch = global_batch
-        self.store, self.config, self.seed = store, config, seed
-        self.reader = Reader(store, cache)
-        self.scans = scans_of(store, self.cases)
+        self.cases = sampling.cases.sort_values("volume_uid", ignore_index=True)
+        self.global_batch = sampling.global_batch
+        self.store, self.config, self.seed = sampling.store, sampling.config, sampling.seed
+        self.reader = Reader(self.store, sampling.cache)
+        self.scans = scans_of(self.store, self.cases)
         self._patients = pd.factorize(self.cases["patient_key"])[0]
 
     def blank(self, count: int) -> Batch:
@@ -99,17 +119,8 @@ class ClassificationSource(LabelledSource):
     their own.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        cases: pd.DataFrame,
-        config: AugmentConfig,
-        num_classes: int,
-        seed: int,
-        global_batch: int,
-        cache: CacheConfig = CacheConfig(),  # noqa: B008
-    ) -> None:
-        super().__init__(store, cases, config, seed, global_batch, cache)
+    def __init__(self, sampling: Sampling, num_classes: int) -> None:
+        super().__init__(sampling)
         self._targets = self.cases["y_true"].to_numpy(np.int64)
         self._members = [np.flatnonzero(self._targets == c) for c in range(num_classes)]
 
@@ -128,6 +139,32 @@ class ClassificationSource(LabelledSource):
         batch["target"][row] = int(self._targets[number])
 
 
+class NumberSource(LabelledSource):
+    """Crops around the middle of the foreground's box, with the numbers that belong to the case.
+
+    Cases come in epochs: each once, in an order of the epoch's own.
+
+    Args:
+        columns: of `cases`, that the numbers stand in; NaN where one is not known.
+    """
+
+    def __init__(self, sampling: Sampling, columns: Sequence[str]) -> None:
+        super().__init__(sampling)
+        self._targets = torch.tensor(self.cases[list(columns)].to_numpy(np.float32))
+
+    def blank(self, count: int) -> Batch:
+        """See `SampleSource.blank`."""
+        return {**super().blank(count), "target": torch.empty(count, self._targets.shape[1])}
+
+    def fill(self, batch: Batch, row: int, step: int, index: int) -> None:
+        """One crop with its numbers as `target` (T,)."""
+        position = step * self.global_batch + index
+        number = volume_at(self.seed, position, len(self.scans))
+        rng = generator(self.seed, step, index)
+        self.cut(batch, row, number, index, foreground_centre(self.scans[number]), rng)
+        batch["target"][row] = self._targets[number]
+
+
 class SegmentationSource(LabelledSource):
     """Patches with their masks, a share of them around a labelled voxel.
 
@@ -138,18 +175,9 @@ class SegmentationSource(LabelledSource):
     """
 
     def __init__(
-        self,
-        store: Store,
-        cases: pd.DataFrame,
-        config: AugmentConfig,
-        mask: str,
-        classes: tuple[int, ...],
-        labelled_share: float,
-        seed: int,
-        global_batch: int,
-        cache: CacheConfig = CacheConfig(),  # noqa: B008
+        self, sampling: Sampling, mask: str, classes: tuple[int, ...], labelled_share: float
     ) -> None:
-        super().__init__(store, cases, config, seed, global_batch, cache)
+        super().__init__(sampling)
         self._mask, self._classes, self._labelled_share = mask, classes, labelled_share
         self._places: dict[int, list[Vector]] = {}
 

@@ -24,7 +24,7 @@ from medssl.augment.config import PatchConfig
 from medssl.augment.normalise import Normaliser
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import sample_volume
+from medssl.augment.spatial import sample, sample_volume
 from medssl.errors import ConfigError
 from medssl.export.bundle import export_bundle
 from medssl.export.bundle_scripts.preprocess import Measured, OnTrainingGrid, normalisation
@@ -41,7 +41,7 @@ from medssl.store.describe import describe_values, foreground_of, geometry_colum
 from medssl.store.voxels import write_voxels
 from medssl.store.writer import create_store, volume_path, write_part
 from medssl.transfer.sources import foreground_centre
-from medssl.transfer.whole_volume import covering_map, predict_mask, read_planes
+from medssl.transfer.whole_volume import covering_map, predict_mask
 from medssl.volume import Modality, Units, Volume
 
 Runs = Callable[..., nn.Module]
@@ -95,8 +95,8 @@ def test_scans_are_resampled_and_normalised_as_in_training(tmp_path: Path, units
     volume = scan(units)
     store, info = stored(tmp_path / "store", volume)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    matrix, shape = covering_map(info, np.full(3, SPACING))
-    whole = read_planes(reader, info, matrix, shape, 0, 0, shape[0])
+    matrix, shape = covering_map(info, np.array([SPACING] * 3))
+    whole = sample(reader, info, matrix, shape).image
     np.testing.assert_allclose(preprocessed(volume)[0].numpy(), whole, atol=2e-4)
 
     size = (20, 44, 12)  # beyond the scan along one axis
@@ -165,6 +165,17 @@ def test_monai_loads_the_network_and_gets_its_numbers(
         expected, found = net(patches), loaded.eval()(patches)
     scale = float(expected.abs().max())
     np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-5 * scale)
+
+
+def test_regions_that_overlap_stay_as_they_are(tmp_path: Path, finetuned_run: Runs) -> None:
+    task = json.dumps({"name": "segmentation", "regions": {"whole": [1, 3], "core": [3]}})
+    net = finetuned_run(tmp_path / "run", task=task)
+    written = export_bundle(tmp_path / "run", tmp_path / "bundle")
+    assert written.network == "TorchScript"  # MONAI's SegResNet has another head
+    loaded = torch.jit.load(tmp_path / "bundle" / "models" / "model.ts")
+    patches = torch.randn(2, 1, 16, 12, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(patches), net(patches))
 
 
 def run_bundle(bundle: Path, scans: Path, out: Path) -> None:

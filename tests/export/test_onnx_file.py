@@ -11,7 +11,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from scipy.special import softmax
 from torch import nn
 
 import medssl.export.onnx_file as onnx_file
@@ -20,7 +19,6 @@ from medssl.export.bundle import export_bundle
 from medssl.export.finetuned import load_finetuned
 from medssl.export.onnx_file import export_onnx
 from medssl.models.config import ModelConfig, ResNetConfig, ViTConfig
-from medssl.models.weights import read_metadata, save_weights
 
 Runs = Callable[..., nn.Module]
 VIT = ViTConfig(token_size=4, dim=12, depth=2, heads=2, decoder_filters=4)
@@ -74,23 +72,6 @@ def test_temperature_and_mirror_images_are_part_of_the_answer(
     written = export_bundle(tmp_path / "run", tmp_path / "bundle")
     assert written.network == "TorchScript"
     assert written.difference < 1e-5
-
-
-def test_temperature_and_mirror_images_are_in_the_file(tmp_path: Path, finetuned_run: Runs) -> None:
-    net = finetuned_run(tmp_path / "run")
-    path = tmp_path / "run" / "checkpoints" / "model.safetensors"
-    about = {**read_metadata(path), "temperature": "2.5", "test_time_flips": "[0]"}
-    save_weights(path, net, about)
-    export_onnx(tmp_path / "run", tmp_path / "model.onnx")
-    patches = torch.randn(2, 1, 16, 12, 8)
-    with torch.no_grad():
-        upright = net(patches).softmax(dim=1)
-        mirrored = net(patches.flip(2)).flip(2).softmax(dim=1)
-    expected = ((upright + mirrored) / 2) ** (1 / 2.5)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (found,) = session.run(None, {"image": patches.numpy()})
-    found = softmax(found, axis=1)
-    np.testing.assert_allclose(found, expected / expected.sum(dim=1, keepdim=True), atol=1e-5)
 
 
 def test_the_file_says_how_to_use_it(tmp_path: Path, finetuned_run: Runs) -> None:

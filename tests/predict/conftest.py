@@ -18,7 +18,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from medssl.models.build import build_classifier, build_segmenter
 from medssl.models.config import SegResNetConfig
 from medssl.models.weights import save_weights
-from medssl.transfer.config import ClassificationTask, SegmentationTask
+from medssl.transfer.task_config import ClassificationTask, SegmentationTask
 
 PATIENT = "Untold^Wilhelmine"
 PATIENT_ID = "MRN-7730415"

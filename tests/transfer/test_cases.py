@@ -13,7 +13,8 @@ from medssl.store import open_store
 from medssl.store.splits import split_patients
 from medssl.store.writer import write_part
 from medssl.transfer.cases import check_classes, check_parts, labelled_cases, split_cases
-from medssl.transfer.config import ClassificationTask, SegmentationTask, SplitConfig
+from medssl.transfer.config import SplitConfig
+from medssl.transfer.task_config import ClassificationTask, SegmentationTask
 
 from .conftest import ball_scan, write_scans
 

@@ -27,6 +27,7 @@ CLASSES = {"name": "classification", "label": "x"}
     [
         "smoke",
         "classification",
+        "regression",
         "segmentation",
         "hippocampus",
         "lung_nodules",
@@ -95,3 +96,12 @@ def test_the_configuration_needs_neither_torch_nor_monai() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
     assert Path(bundled("configs/finetune/smoke.yaml")).is_file()
+
+
+def test_flips_are_averaged_where_there_are_classes() -> None:
+    flips = {"test_time_flips": True, "augment": {"spatial": {"flip": [0]}}}
+    for task in ({"name": "regression", "label": "x"}, {"name": "multilabel", "labels": ["x"]}):
+        with pytest.raises(ConfigError, match=f"{task['name']} has none"):
+            parse_config(FinetuneConfig, {**BASE, **flips, "task": task})
+    ordinal = {"name": "ordinal", "label": "x"}
+    assert parse_config(FinetuneConfig, {**BASE, **flips, "task": ordinal}).test_time_flips

@@ -90,3 +90,13 @@ def test_a_table_that_is_there_has_to_be_the_same(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="holds other folds"):
         keep_folds(path, deal_folds(many_cases(), ("a", "b"), split_of(seed=1)))
+
+
+def test_targets_of_any_task_go_along() -> None:
+    cases = many_cases(12).drop(columns="y_true")
+    cases = cases.assign(**{"y_true/a": np.where(np.arange(len(cases)) % 3, 1.0, np.nan)})
+    folds = deal_folds(cases, None, split_of(folds=3, val=0.2))
+    given = cases.set_index("volume_uid")["y_true/a"]
+    for number in range(3):
+        fold = cases_of_fold(folds, number).set_index("volume_uid")["y_true/a"]
+        pd.testing.assert_series_equal(fold, given.loc[fold.index])

@@ -17,12 +17,13 @@ from medssl.augment.spatial import sample
 from medssl.models.config import SegResNetConfig
 from medssl.store import Store, open_store
 from medssl.transfer.cases import labelled_cases
-from medssl.transfer.config import FitConfig, SegmentationTask
+from medssl.transfer.config import FitConfig
 from medssl.transfer.own_grid import classes_on_own_grid
 from medssl.transfer.predictions import read_mask
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.sources import scans_of
 from medssl.transfer.surfaces import nsd_and_hd95
+from medssl.transfer.task_config import SegmentationTask
 from medssl.transfer.whole_volume import covering_map, read_planes
 
 from .conftest import ball_scan, write_scans

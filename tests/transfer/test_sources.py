@@ -12,8 +12,14 @@ import torch
 from medssl.augment.config import AugmentConfig
 from medssl.store import open_store
 from medssl.transfer.cases import labelled_cases
-from medssl.transfer.config import ClassificationTask, SegmentationTask
-from medssl.transfer.sources import ClassificationSource, SegmentationSource, to_class_numbers
+from medssl.transfer.sources import (
+    ClassificationSource,
+    NumberSource,
+    Sampling,
+    SegmentationSource,
+    to_class_numbers,
+)
+from medssl.transfer.task_config import ClassificationTask, SegmentationTask
 
 AUGMENT = AugmentConfig.model_validate(
     {"patch": {"size": [16, 16, 16], "spacing_mm": 1.0}, "spatial": {"rotate_probability": 0.5}}
@@ -25,13 +31,13 @@ def classification(path: Path, batch: int = 6) -> ClassificationSource:
     cases = labelled_cases(store, ClassificationTask(label="size")).frame
     # Seven of one class, three of the other.
     chosen = pd.concat([cases[cases["y_true"] == 0][:7], cases[cases["y_true"] == 1][:3]])
-    return ClassificationSource(store, chosen, AUGMENT, 2, seed=1, global_batch=batch)
+    return ClassificationSource(Sampling(store, chosen, AUGMENT, 1, batch), 2)
 
 
 def segmentation(path: Path, share: float) -> SegmentationSource:
     store = open_store(path)
     cases = labelled_cases(store, SegmentationTask()).frame
-    return SegmentationSource(store, cases, AUGMENT, "mask", (1,), share, seed=2, global_batch=4)
+    return SegmentationSource(Sampling(store, cases, AUGMENT, 2, 4), "mask", (1,), share)
 
 
 def test_a_sample_is_a_function_of_its_numbers(ball_store: Path) -> None:
@@ -78,7 +84,7 @@ def test_patches_are_centred_on_labelled_voxels_as_asked(
     config = AugmentConfig.model_validate({"patch": {"size": [8, 8, 8], "spacing_mm": 1.0}})
     store = open_store(ball_store)
     cases = labelled_cases(store, SegmentationTask()).frame
-    source = SegmentationSource(store, cases, config, "mask", (1,), share, 0, 4)
+    source = SegmentationSource(Sampling(store, cases, config, 0, 4), "mask", (1,), share)
     hits = [bool(source.sample(step, i)["mask"].any()) for step in range(15) for i in range(4)]
     assert least <= np.mean(hits) <= most
 
@@ -86,3 +92,18 @@ def test_patches_are_centred_on_labelled_voxels_as_asked(
 def test_only_named_values_become_classes() -> None:
     mask = np.array([0, 1, 2, 5, 7])
     np.testing.assert_array_equal(to_class_numbers(mask, (2, 7)), [0, 0, 1, 0, 2])
+
+
+def test_numbers_come_with_their_case_and_every_case_has_its_turn(ball_store: Path) -> None:
+    store = open_store(ball_store)
+    cases = labelled_cases(store, ClassificationTask(label="size")).frame
+    cases = cases.assign(a=np.arange(24) + 0.5, b=np.where(np.arange(24) % 3, 1.0, np.nan))
+    source = NumberSource(Sampling(store, cases.iloc[::-1], AUGMENT, 5, 6), ["a", "b"])
+    samples = [source.sample(step, index) for step in range(4) for index in range(6)]
+    assert sorted(int(s["volume"]) for s in samples) == list(range(24))
+    for s in samples:
+        number = int(s["volume"])
+        assert s["target"][0] == number + 0.5
+        assert bool(s["target"][1].isnan()) == (number % 3 == 0)
+    one, other = source.sample(9, 1), source.sample(9, 1)
+    assert all(torch.equal(v, other[k]) or v.isnan().any() for k, v in one.items())
