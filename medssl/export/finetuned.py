@@ -73,15 +73,15 @@ class Finetuned:
     def is_plain(self) -> bool:
         """Whether its answer is the network's forward pass alone, on the pooling it is built with.
 
-        False where a temperature, mirror images, a probe's head or regions that overlap are part
-        of the answer.
+        False where a temperature, mirror images, a probe's head or overlapping regions are part of
+        the answer.
         """
         regime = json.loads(self.about.get("regime", '{"name": "full"}'))["name"]
         return (
             json.loads(self.about.get("temperature", "1.0")) == 1
             and not json.loads(self.about.get("test_time_flips", "[]"))
             and regime in ("full", "lora", "linear_probe")
-            and json.loads(self.about["task"]).get("regions") is None
+            and not json.loads(self.about["task"]).get("regions")
         )
 
     def random_patches(self, count: int, seed: int = 0) -> Tensor:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from medssl.transfer.cross_validation import FoldResult
     from medssl.transfer.results import Results
 
-_MOST_METRICS = 6  # the table has no room for more
+_MOST_METRICS = 4  # the table has no room for more
 
 
 def write_cross_validation_report(
