@@ -63,6 +63,27 @@ def parse_config(cls: type[C], values: dict[str, Any], source: str = "config") -
         raise ConfigError(f"{source}: " + "; ".join(problems)) from error
 
 
+def without_paths(config: BaseModel) -> dict[str, Any]:
+    """The configuration as plain values for JSON, without any that names a file or a folder.
+
+    For what leaves the run's folder: paths may name people and places.
+    """
+    plain = config.model_dump(mode="json")
+    kept: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Path):
+            continue
+        if isinstance(value, BaseModel):
+            kept[name] = without_paths(value)
+        elif isinstance(value, list | tuple):
+            pairs = zip(value, plain[name], strict=True)
+            kept[name] = [without_paths(v) if isinstance(v, BaseModel) else p for v, p in pairs]
+        else:
+            kept[name] = plain[name]
+    return kept
+
+
 def dump_config(config: Config) -> str:
     """The complete configuration as YAML, defaults included, so that it can be run again."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

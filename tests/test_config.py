@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from medssl.config import Config, differing_keys, dump_config, load_config, parse_config
+from medssl.config import (
+    Config,
+    differing_keys,
+    dump_config,
+    load_config,
+    parse_config,
+    without_paths,
+)
 from medssl.errors import ConfigError
 
 
@@ -86,3 +93,26 @@ def test_dump_is_complete_and_loads_again(tmp_path: Path) -> None:
 
 def test_differing_keys_are_dotted() -> None:
     assert differing_keys({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}) == ["a.b: 1 -> 3"]
+
+
+class WithPaths(Config):
+    store: Path
+    init: Path | None = None
+    lr: float = 0.1
+
+
+class Nested(Config):
+    one: WithPaths
+    several: tuple[WithPaths, ...] = ()
+    sizes: tuple[int, ...] = (1, 2)
+
+
+def test_what_names_files_is_left_out_at_any_depth() -> None:
+    one = WithPaths(store=Path("/archive/Miller"), init=Path("/home/Smith/run"))
+    plain = without_paths(Nested(one=one, several=(one, one)))
+    assert plain == {
+        "one": {"lr": 0.1},
+        "several": [{"lr": 0.1}, {"lr": 0.1}],
+        "sizes": [1, 2],
+    }
+    assert without_paths(WithPaths(store=Path("/a"))) == {"init": None, "lr": 0.1}

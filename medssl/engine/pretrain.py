@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from medssl import tracking
 from medssl.augment.device_source import DevicePretrainSource
 from medssl.augment.pretraining import PretrainSource
+from medssl.config import without_paths
 from medssl.engine.config import PretrainConfig
 from medssl.engine.distributed import World, joined_world
 from medssl.engine.health import Watch, watch_of
@@ -195,7 +196,7 @@ def _start_tracking(
     tracker = tracking.start(
         "pretrain",
         run.path.name,
-        config.model_dump(mode="json", exclude={"store"}),
+        without_paths(config),
         run_id=run.recall("mlflow_run"),
         system_metrics=True,
     )
@@ -216,7 +217,7 @@ def _finish(
 ) -> None:
     """Write the encoder, the report and the summary, in this order."""
     encoder = run.checkpoints / "encoder.safetensors"
-    config_text = config.model_dump_json(exclude={"store"})
+    config_text = json.dumps(without_paths(config), sort_keys=True)
     save_weights(
         encoder,
         method.export_state(),

@@ -36,8 +36,6 @@ class RunFolder:
             ConfigError: the folder holds another run, another configuration, or something else;
                 or it cannot be made, or another process is working in it.
         """
-        if out.exists() and not out.is_dir():
-            raise ConfigError(f"{out} is not a folder; choose another --out")
         written = out / "config.yaml"
         new = json.loads(config.model_dump_json())
         if written.is_file():
@@ -51,22 +49,9 @@ class RunFolder:
                     f"{out} was begun with another configuration ({'; '.join(differing)}); "
                     "restore these values to resume, or choose another --out"
                 )
-        elif out.exists() and any(p.name != ".lock" for p in out.iterdir()):
+        elif out.is_dir() and any(p.name != ".lock" for p in out.iterdir()):
             raise ConfigError(f"{out} is not empty and not a run; choose another --out")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            lock = (out / ".lock").open("w")
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                raise
-            raise ConfigError(
-                f"nothing can be written in {out} ({error.strerror}); choose another --out"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise ConfigError(f"another process is working in {out}; wait for it") from error
+        lock = locked_folder(out)
         if not written.is_file():
             write_atomically(written, f"# {stage}\n{dump_config(config)}")
         run = cls(out, stage, lock)
@@ -148,3 +133,28 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def locked_folder(out: Path) -> IO[str]:
+    """Make the folder where it is not there, for this process alone until the lock is closed.
+
+    Raises:
+        ConfigError: it cannot be made, or another process is working in it.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is not a folder; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise ConfigError(
+            f"nothing can be written in {out} ({error.strerror}); choose another --out"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ConfigError(f"another process is working in {out}; wait for it") from error
+    return lock

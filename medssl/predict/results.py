@@ -9,15 +9,14 @@ masks/, seg/        segmentation: NIfTI of every volume; DICOM SEG of those that
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import medssl
-from medssl.errors import NO_ROOM, ConfigError
+from medssl.engine.run_folder import locked_folder
+from medssl.errors import ConfigError
 from medssl.predict.inputs import Item, Refused
 from medssl.predict.model import TrainedModel
 from medssl.store.writer import write_atomically
@@ -41,7 +40,7 @@ class Results:
         self.out = out
         self.table = out / "predictions.csv"
         self._columns = [*_KNOWN, *columns]
-        self._lock = _locked(out)
+        self._lock = locked_folder(out)
         try:
             self._check_model(model)
             self._rows = {row["volume"]: row for row in self._read()}
@@ -116,23 +115,3 @@ class Results:
             writer.writeheader()
         writer.writerows(rows)
         return lines.getvalue()
-
-
-def _locked(out: Path) -> IO[str]:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is not a folder; choose another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise
-        raise ConfigError(
-            f"nothing can be written in {out} ({error.strerror}); choose another --out"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise ConfigError(f"another process is working in {out}; wait for it") from error
-    return lock

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from medssl.config import without_paths
 from medssl.engine.run_folder import RunFolder
 from medssl.report.explanation import explanation_sections
 from medssl.report.figures import loss_curve
@@ -54,7 +55,7 @@ def write_cross_validation_report(
     Args:
         predictions: out of fold, with the column `fold`; mask paths relative to the run.
     """
-    shown = config.model_dump(mode="json")
+    shown = without_paths(config)
     start = "a pretrained encoder" if config.init is not None else "scratch"
     load_report = done[0].summary["load_report"] or ["from scratch"]
     sections = [

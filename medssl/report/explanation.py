@@ -38,7 +38,7 @@ def explanation_sections(
         worst, median = worst_and_median(test)
         for heading, rows in (("The worst test cases", worst), ("Median test cases", median)):
             parts = case_parts(run.path, store, config.task, test, rows)
-            sections.append(Section(heading, parts))
+            sections += [Section(heading, parts)] if parts else []
     if not (run.checkpoints / "model.safetensors").is_file():
         return sections
     finetuned = read_network(run.path, flips=False)  # a map of a mirror image would be mirrored

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from medssl.config import without_paths
 from medssl.engine.run_folder import RunFolder
 from medssl.report.explanation import explanation_sections
 from medssl.report.figures import loss_curve
@@ -43,7 +44,7 @@ def write_finetuning_report(
     results: Results,
 ) -> Path:
     """Write report.html and loss.png to the run's folder; returns the page's path."""
-    shown = config.model_dump(mode="json")
+    shown = without_paths(config)
     start = "a pretrained encoder" if config.init is not None else "scratch"
     sections = [
         Section("", [verdict(results.lines()[0])]),

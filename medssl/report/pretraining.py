@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from medssl.config import without_paths
 from medssl.engine.health_alarms import ALARMS, SOONEST, Line, Raised, judge, looks_of
 from medssl.engine.run_folder import RunFolder
 from medssl.report.health_charts import health_charts, loss_chart, method_charts
@@ -63,7 +64,7 @@ def write_pretraining_report(
         sections.append(Section("Health", _health(rows, raised, seen)))
         sections.append(Section("Reconstructions", _reconstructions(seen)))
         sections.append(Section("Nearest neighbours", _neighbours(seen)))
-    shown = config.model_dump(mode="json")
+    shown = without_paths(config)
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))
     return write_page(
         run.path / "report.html",

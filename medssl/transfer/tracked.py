@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from medssl import tracking
+from medssl.config import without_paths
 from medssl.engine.run_folder import RunFolder
 from medssl.models.weights import read_metadata
 from medssl.store import Store
@@ -34,7 +35,7 @@ def start_tracking(
     tracker = tracking.start(
         stage,
         run.path.name if parent_id is None else f"fold {run.path.name}",
-        config.model_dump(mode="json", exclude={"store", "init"}),
+        without_paths(config),
         tags,
         run_id=run.recall("mlflow_run"),
         parent_id=parent_id,

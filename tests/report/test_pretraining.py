@@ -40,4 +40,5 @@ def test_the_verdict(tmp_path: Path, looks: list[dict[str, float]], said: str) -
     assert said in page
     assert "Pretraining: mae" in page
     assert ("data:image/png" in page) == bool(looks)
-    assert "store: store" in page
+    assert "batch_size: 8" in page
+    assert "store: store" not in page
