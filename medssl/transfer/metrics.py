@@ -35,6 +35,8 @@ class MetricFamily:
         weighted: (B,) values of one metric under (B, N) case weights; equal to `value` on the frame
             with rows so repeated, NaN where a resample does not allow the metric.
         stratum: column of the class within which a bootstrap draws patients, if any.
+        inflated: metrics that resampling makes larger, whatever the truth is: their intervals are
+            moved back by as much (`medssl.transfer.intervals`).
         by_case: columns for the reader, each case's own part in the metrics, that the frame does
             not hold yet; no metric is taken of them.
     """
@@ -43,6 +45,7 @@ class MetricFamily:
     value: Callable[[str, pd.DataFrame], float]
     weighted: Callable[[str, pd.DataFrame, Floats], Floats]
     stratum: str | None = None
+    inflated: frozenset[str] = frozenset()
     by_case: Callable[[pd.DataFrame], Mapping[str, Floats | Ints]] = lambda _: {}
 
 
@@ -57,6 +60,7 @@ FAMILIES: dict[str, MetricFamily] = {
         ordinal.ordinal_value,
         ordinal.weighted_ordinal,
         stratum="y_true",
+        inflated=frozenset({"ece"}),
     ),
     "regression": MetricFamily(
         regression.regression_names,
@@ -68,6 +72,7 @@ FAMILIES: dict[str, MetricFamily] = {
         classification.classification_value,
         classification.weighted_classification,
         stratum="y_true",
+        inflated=frozenset({"ece"}),
         by_case=classification.classification_by_case,
     ),
     "segmentation": MetricFamily(
