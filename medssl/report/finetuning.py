@@ -23,6 +23,7 @@ from medssl.report.page import (
     verdict,
     write_page,
 )
+from medssl.report.quality_facts import count_of
 from medssl.transfer.regime_config import start_told
 from medssl.transfer.subgroups import LEAST_PATIENTS
 
@@ -86,8 +87,8 @@ def results_parts(results: Results) -> list[Part]:
     patients = next(iter(results.metrics.values())).patients
     parts.append(
         text(
-            f"With their 95 % intervals over 2,000 resamples of the {patients} patients, within "
-            "their class where there are classes; a patient's cases stay together."
+            f"With their 95 % intervals over 2,000 resamples of {count_of(patients, 'patient')}, "
+            "within their class where there are classes; a patient's cases stay together."
         )
     )
     if results.size is not None:
@@ -130,6 +131,11 @@ def rules(config: FinetuneConfig, results: Results) -> list[Part]:
     told = []
     if "auprc_macro" in results.metrics:
         told.append("The chance level of auprc_macro is the share of positive cases.")
+    if "ece" in results.metrics:
+        told.append(
+            "ece of few cases is far above 0 even where the probabilities are right; its interval "
+            "is that of its spread about the value, not of the error of a larger test part."
+        )
     if "sensitivity" in results.metrics:
         told.append(
             "Sensitivity and specificity are read at the threshold where their sum is highest on "

@@ -16,6 +16,7 @@ from medssl.models.config import ModelConfig
 from medssl.models.weights import load_encoder
 from medssl.progress import SILENT, Progress
 from medssl.report.finetuning import write_finetuning_report
+from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
 from medssl.transfer.config import FinetuneConfig
@@ -138,12 +139,14 @@ def _notes(
     if "fold" in cases:
         patients = labelled.frame["patient_key"].nunique()
         parts = [
-            f"{config.split.folds} folds of {len(labelled.frame)} cases of {patients} patients, "
-            f"each tested once; in each fold {config.split.val:.0%} of the others validate"
+            f"{config.split.folds} folds of {count_of(len(labelled.frame), 'case')} of "
+            f"{count_of(patients, 'patient')}, each tested once; in each fold "
+            f"{config.split.val:.0%} of the others validate"
         ]
     else:
         parts = [
-            f"{part} {counts['cases']} cases of {counts['patients']} patients"
+            f"{part} {count_of(counts['cases'], 'case')} of "
+            f"{count_of(counts['patients'], 'patient')}"
             for part, counts in describe_parts(cases).items()
         ]
     classes = [f"classes {', '.join(labelled.classes)}"] if labelled.classes else []
