@@ -15,7 +15,6 @@ from medssl.archive.reasons import Reason
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import sample_volume
 from medssl.errors import NO_ROOM, MedsslError
 from medssl.export.dicom_seg import Algorithm, write_segmentation
 from medssl.predict.config import PredictConfig
@@ -24,7 +23,7 @@ from medssl.predict.model import TrainedModel, load_trained
 from medssl.predict.nifti import write_like, write_on_grid
 from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
-from medssl.transfer.sources import foreground_centre
+from medssl.transfer.sources import centre_crop
 from medssl.transfer.task_config import MultilabelTask, RegressionTask, SegmentationTask
 from medssl.transfer.whole_volume import predict_mask, windows_of
 from medssl.volume import Array
@@ -182,7 +181,7 @@ class _Segmenter:
     ) -> dict[str, str]:
         """Write the files of one volume; its row."""
         patch, values = self.model.patch, (0, *self.values)
-        mask = predict_mask(self.model.network, reader, scan, patch, values, told)
+        mask = predict_mask(self.model.network, reader, (scan,), patch, values, told)
         place = Path("masks") / f"{item.name}.nii.gz"
         if item.is_dicom:  # column, row, slice, as viewers of NIfTI expect
             write_on_grid(out / place, mask.transpose(2, 1, 0), scan.affine[:, [2, 1, 0, 3]])
@@ -234,9 +233,9 @@ class _WholeVolumes:
     ) -> dict[str, str]:
         """The row of one volume: a crop around the middle of its foreground, as in fine-tuning."""
         patch, network = self.model.patch, self.model.network
-        crop = sample_volume(reader, scan, patch.size, patch.spacing_mm, foreground_centre(scan))
+        crop = centre_crop(reader, (scan,), patch)
         device = next(network.parameters()).device
-        outputs = network(torch.from_numpy(crop.image)[None, None].to(device))[0]
+        outputs = network(torch.from_numpy(crop)[None].to(device))[0]
         values = self._values(outputs.double().cpu().numpy())
         told(1)
         return dict(zip(self.columns, values, strict=True))

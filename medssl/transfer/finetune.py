@@ -16,6 +16,7 @@ from medssl.progress import SILENT, Progress
 from medssl.report.finetuning import write_finetuning_report
 from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
+from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
 from medssl.transfer.digests import data_digests
@@ -66,10 +67,12 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
     resolve_model(config)
     in_folds = config.split.source == "folds"
     if in_folds:
-        labelled, cases = fold_cases(store, config.task, config.split)
+        labelled, cases = fold_cases(store, config.task, config.split, config.channels)
         without_part = 0
     else:
-        labelled, cases, without_part = split_cases(store, config.task, config.split)
+        labelled, cases, without_part = split_cases(
+            store, config.task, config.split, config.channels
+        )
     run = RunFolder.open(out, config, "finetune")
     try:
         if run.is_done:
@@ -127,13 +130,13 @@ def _notes(
             for part, counts in describe_parts(cases).items()
         ]
     classes = [f"classes {', '.join(labelled.classes)}"] if labelled.classes else []
-    notes = ["; ".join([*classes, *parts])]
+    notes = ["; ".join([*classes, *parts]), *labelled.told]
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled} volumes without this label are left out")
     if without_part:
         notes.append(f"{without_part} labelled cases are in no part of the split")
     if config.init is not None:
-        tested = cases[cases["split"] == "test"]
+        tested = volumes_of_cases(store, cases[cases["split"] == "test"], config.channels)
         notes.append(told_of_pretraining(config.init, store, tested))
     return notes
 
@@ -170,7 +173,7 @@ def _write(
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
         "parts": describe_parts(cases),
-        "data_sha256": data_digests(store, cases),
+        "data_sha256": data_digests(store, cases, config.channels),
         "notes": notes,
         "load_report": fitted.load_report,
         "calibration": fitted.calibration and fitted.calibration.as_dict(),
