@@ -16,6 +16,7 @@ from medssl.errors import ConfigError
 from medssl.export.finetuned import Finetuned, load_finetuned
 from medssl.report.page import Part, Section, points, table, text, verdict, write_page
 from medssl.store.writer import write_atomically
+from medssl.transfer.regime_config import start_told
 
 _FORBIDDEN = (
     "Not a medical device: no regulator has cleared it, and no study has tried it on patients.",
@@ -225,7 +226,9 @@ def _training(records: _Records) -> list[Part]:
 def _origin(records: _Records) -> list[Part]:
     report: list[str] = records.summary["load_report"]
     if not report:
-        lines = ["Trained from scratch; no other weights went into it."]
+        regime = records.finetuned.config["regime"]["name"]
+        start = start_told(regime, pretrained=False)
+        lines = [f"Trained from {start}; no other weights went into it."]
     elif report[0].startswith("weights of "):
         lines = [
             f"It starts from {report[0]}: cite that project, and keep to its licence, wherever "

@@ -23,6 +23,7 @@ from medssl.report.page import (
     verdict,
     write_page,
 )
+from medssl.transfer.regime_config import start_told
 from medssl.transfer.subgroups import LEAST_PATIENTS
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ def write_finetuning_report(
 ) -> Path:
     """Write report.html and loss.png to the run's folder; returns the page's path."""
     shown = without_paths(config)
-    start = "a pretrained encoder" if config.init is not None else "scratch"
+    start = start_told(config.regime.name, pretrained=config.init is not None)
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
         Section("Results on the test part", [*results_parts(results), *rules(config, results)]),
         Section("By subgroup", subgroup_parts(results)),
         Section("Training", _curves(run, fitted, results.primary)),
-        Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
+        Section("Initial weights", [code("\n".join(fitted.load_report or [f"from {start}"]))]),
     ]
     sections += explanation_sections(run, config, store, fitted.predictions)
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))

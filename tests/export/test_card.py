@@ -35,6 +35,7 @@ def run(tmp_path: Path, finetuned_run: Callable[..., nn.Module]) -> Path:
     config |= {
         "store": str(tmp_path / "secret_hospital"), "init": str(tmp_path / "weights.pt"),
         "batch_size": 4, "optim": {"lr": 0.001, "clip_norm": None}, "seed": 7,
+        "regime": {"name": "full"},
         "split": {"source": "fractions", "test": 0.2},
     }  # fmt: skip
     (folder / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
@@ -106,3 +107,21 @@ def test_limits_and_subgroups_follow_the_records(run: Path, tmp_path: Path) -> N
 def test_other_files_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.html or \.md"):
         write_card(run, tmp_path / "card.pdf")
+
+
+@pytest.mark.parametrize(
+    ("regime", "told"),
+    [
+        ("full", "Trained from scratch; no other weights"),
+        ("knn", "Trained from an untrained encoder; no other weights"),
+    ],
+)
+def test_without_initial_weights_it_says_what_the_head_stands_on(
+    run: Path, tmp_path: Path, regime: str, told: str
+) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["regime"] = {"name": regime}
+    (run / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "load_report": []}))
+    assert told in write_card(run, tmp_path / "card.md").read_text()
