@@ -103,7 +103,7 @@ def _check_network(config: FinetuneConfig, model: ModelConfig, classes: tuple[st
         ConfigError: task, network, patch and regime do not suit each other.
         CheckpointError: too little of the initial weights matches the network.
     """
-    network = network_of(config.task, model, 1, classes, config.augment.patch.size)
+    network = network_of(config.task, model, config.in_channels, classes, config.augment.patch.size)
     if config.init is not None:
         load_encoder(weights_file(config.init), network, min_matched=config.min_matched)
     prepare(network, config.regime)
