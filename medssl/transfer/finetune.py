@@ -19,6 +19,7 @@ from medssl.report.finetuning import write_finetuning_report
 from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
+from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
 from medssl.transfer.digests import data_digests
@@ -71,10 +72,12 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
     model = resolve_model(config)
     in_folds = config.split.source == "folds"
     if in_folds:
-        labelled, cases = fold_cases(store, config.task, config.split)
+        labelled, cases = fold_cases(store, config.task, config.split, config.channels)
         without_part = 0
     else:
-        labelled, cases, without_part = split_cases(store, config.task, config.split)
+        labelled, cases, without_part = split_cases(
+            store, config.task, config.split, config.channels
+        )
     if not RunFolder(out, "finetune", None).is_done:
         # Before there is a folder, which the configuration that is put right could not use.
         _check_network(config, model, labelled.classes)
@@ -101,7 +104,7 @@ def _check_network(config: FinetuneConfig, model: ModelConfig, classes: tuple[st
         ConfigError: task, network, patch and regime do not suit each other.
         CheckpointError: too little of the initial weights matches the network.
     """
-    network = network_of(config.task, model, 1, classes, config.augment.patch.size)
+    network = network_of(config.task, model, config.in_channels, classes, config.augment.patch.size)
     if config.init is not None:
         load_encoder(weights_file(config.init), network, min_matched=config.min_matched)
     prepare(network, config.regime)
@@ -150,13 +153,13 @@ def _notes(
             for part, counts in describe_parts(cases).items()
         ]
     classes = [f"classes {', '.join(labelled.classes)}"] if labelled.classes else []
-    notes = ["; ".join([*classes, *parts])]
+    notes = ["; ".join([*classes, *parts]), *labelled.told]
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled} volumes without this label are left out")
     if without_part:
         notes.append(f"{without_part} labelled cases are in no part of the split")
     if config.init is not None:
-        tested = cases[cases["split"] == "test"]
+        tested = volumes_of_cases(store, cases[cases["split"] == "test"], config.channels)
         notes.append(told_of_pretraining(config.init, store, tested))
     return notes
 
@@ -193,7 +196,7 @@ def _write(
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
         "parts": describe_parts(cases),
-        "data_sha256": data_digests(store, cases),
+        "data_sha256": data_digests(store, cases, config.channels),
         "notes": notes,
         "load_report": fitted.load_report,
         "calibration": fitted.calibration and fitted.calibration.as_dict(),

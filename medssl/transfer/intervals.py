@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medssl.errors import MedsslError
@@ -52,16 +54,22 @@ def patient_weights(predictions: pd.DataFrame, resamples: int, seed: int) -> Wei
     not on the order of rows.
     """
     strata = patient_strata(predictions, family_of(predictions).stratum)
+    counts = drawn_counts(strata.to_numpy(), resamples, seed)
+    patient = strata.index.get_indexer(pd.Index(predictions["patient_key"]))
+    return np.take(counts, patient, axis=1)
+
+
+def drawn_counts(stratum_P: npt.NDArray[Any], resamples: int, seed: int) -> Weights:
+    """(B, P) how often each patient is drawn, with replacement among those of his stratum."""
     rng = np.random.Generator(np.random.Philox(seed))
-    counts = np.zeros((resamples, len(strata)), dtype=np.float32)
-    for stratum in sorted(strata.unique()):
-        members = np.flatnonzero((strata == stratum).to_numpy())
+    counts = np.zeros((resamples, len(stratum_P)), dtype=np.float32)
+    for stratum in np.unique(stratum_P):
+        members = np.flatnonzero(stratum_P == stratum)
         drawn = rng.integers(0, len(members), (resamples, len(members)))
         rows = np.arange(resamples)[:, None] * len(members)
         flat = np.bincount((rows + drawn).ravel(), minlength=resamples * len(members))
         counts[:, members] = flat.reshape(resamples, len(members))
-    patient = strata.index.get_indexer(pd.Index(predictions["patient_key"]))
-    return np.take(counts, patient, axis=1)
+    return counts
 
 
 def bootstrap_intervals(

@@ -222,7 +222,7 @@ def test_a_run_by_monai_segments_as_medssl_does(
     store, info = stored(tmp_path / "store", volume)
     config = PatchConfig(size=patch, spacing_mm=SPACING)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    expected = predict_mask(net, reader, info, config, (0, 1, 3))
+    expected = predict_mask(net, reader, (info,), config, (0, 1, 3))
     assert len(np.unique(expected)) > 1  # else any mask of one value would do
 
     (tmp_path / "scans").mkdir()

@@ -193,3 +193,13 @@ def test_two_thousand_resamples_of_a_test_set_take_a_moment() -> None:
     began = time.process_time()
     bootstrap_interval(frame, "auc_macro", resamples=2000)
     assert time.process_time() - began < 2.0
+
+
+def test_weighted_auc_is_the_same_by_pairs_and_by_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random(80) < 0.4
+    scores = rng.integers(0, 12, 80).astype(np.float64)  # with ties
+    weights = rng.integers(0, 4, (30, 80)).astype(np.float64)
+    by_pairs = weighted_auc(positive, scores, weights)
+    monkeypatch.setattr("medssl.transfer.weighted._MOST_PAIRS", 0)
+    assert weighted_auc(positive, scores, weights) == pytest.approx(by_pairs, abs=1e-12)

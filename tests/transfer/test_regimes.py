@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 import medssl.engine.loop as loop
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
+from medssl.augment.scan_info import Scans
 from medssl.augment.spatial import sample_volume
 from medssl.config import parse_config
 from medssl.engine.run_folder import RunFolder
@@ -33,7 +34,7 @@ from medssl.transfer.embedding import embed_volumes
 from medssl.transfer.finetune import finetune
 from medssl.transfer.fit import Fit, fit
 from medssl.transfer.probe import knn_probe
-from medssl.transfer.sources import foreground_centre, scans_of
+from medssl.transfer.sources import foreground_centre
 
 MODEL = SegResNetConfig(init_filters=8, blocks_down=(1, 1))
 SIZE = (16, 16, 16)
@@ -90,7 +91,7 @@ def reloaded_logits(config: FinetuneConfig, folder: Path, uids: list[str]) -> np
     network = load_trained(folder).network
     store = open_store(config.store)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    scans = scans_of(store, pd.DataFrame({"volume_uid": uids}))
+    scans = Scans(store.manifest.loc[uids])
     crops = [sample_volume(reader, s, SIZE, 1.2, foreground_centre(s)).image for s in scans]
     with torch.no_grad():
         return network(torch.from_numpy(np.stack(crops))[:, None]).numpy()
