@@ -104,6 +104,13 @@ def load_trained(run: Path) -> TrainedModel:
             f"{run}: medssl predict knows no task {task.name}; its results on the test part are in "
             "predictions.parquet"
         )
+    channels = json.loads(about[0].get("channels", "null")) or ()
+    if len(channels) > 1:
+        raise CheckpointError(
+            f"{run} is of {len(channels)} channels ({', '.join(channels)}), and medssl predict "
+            "takes one series at a time; name the new cases split=test in --cases when ingesting, "
+            "and fine-tune with split.source=cases, which predicts them"
+        )
     networks = []
     for path, one, model in zip(weights, about, models, strict=True):
         network = network_of(task, model, int(one.get("in_channels", "1")), classes, patch.size)
