@@ -53,6 +53,7 @@ class TrainedModel:
     Attributes:
         classes: names of the classes by number; in segmentation the foreground values of the mask.
         patch: size and spacing of what it was trained on.
+        channels: series that are a case together, see `medssl.transfer.channels`; None: one.
         weights_sha256: as `medssl.models.weights.weights_sha256` counts.
     """
 
@@ -61,6 +62,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     patch: PatchConfig
     weights_sha256: str
+    channels: tuple[str, ...] | None
 
     def described(self) -> dict[str, object]:
         """What is kept beside the results: no path, no patient."""
@@ -104,13 +106,6 @@ def load_trained(run: Path) -> TrainedModel:
             f"{run}: medssl predict knows no task {task.name}; its results on the test part are in "
             "predictions.parquet"
         )
-    channels = json.loads(about[0].get("channels", "null")) or ()
-    if len(channels) > 1:
-        raise CheckpointError(
-            f"{run} is of {len(channels)} channels ({', '.join(channels)}), and medssl predict "
-            "takes one series at a time; name the new cases split=test in --cases when ingesting, "
-            "and fine-tune with split.source=cases, which predicts them"
-        )
     networks = []
     for path, one, model in zip(weights, about, models, strict=True):
         network = network_of(task, model, int(one.get("in_channels", "1")), classes, patch.size)
@@ -121,7 +116,9 @@ def load_trained(run: Path) -> TrainedModel:
         networks.append(network)
     whole = Averaged(networks) if in_folds else networks[0]
     whole.eval().requires_grad_(False).to(default_device())
-    return TrainedModel(whole, task, classes, patch, _digest(about))
+    channels = json.loads(about[0].get("channels", "null"))
+    named = tuple(channels) if channels and len(channels) > 1 else None
+    return TrainedModel(whole, task, classes, patch, _digest(about), named)
 
 
 def _digest(about: list[dict[str, str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,12 +22,13 @@ from medssl.augment.loader import Loader
 from medssl.augment.policies import augment_in_place
 from medssl.augment.reader import Reader
 from medssl.config import parse_config
-from medssl.errors import CheckpointError, ConfigError, TrainingError
+from medssl.errors import ConfigError, TrainingError
 from medssl.export.finetuned import load_finetuned
 from medssl.models.build import build_encoder
 from medssl.models.config import SegResNetConfig
 from medssl.models.weights import read_metadata, read_weights, save_weights
-from medssl.predict.model import load_trained
+from medssl.predict.config import PredictConfig
+from medssl.predict.predict import predict
 from medssl.store import Store, open_store
 from medssl.transfer.cases import labelled_cases, split_cases
 from medssl.transfer.channels import channel_scans, match_channels, volumes_of_cases
@@ -34,6 +36,7 @@ from medssl.transfer.config import FinetuneConfig, FitConfig
 from medssl.transfer.digests import data_digests
 from medssl.transfer.finetune import FinetuneResult, finetune
 from medssl.transfer.initial import told_of_pretraining
+from medssl.transfer.predictions import read_mask
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.sources import Sampling, SegmentationSource
 from medssl.transfer.task_config import ClassificationTask, SegmentationTask
@@ -232,8 +235,8 @@ def test_partners_are_taken_by_study_then_size_and_must_lie_over_the_case(tmp_pa
     assert [[int(uid, 16) for uid in uids] for uids in match.volumes] == [[0, 2], [4, 6], [8, 9]]
     assert match.lines() == [
         "channels CT, PT: 3 cases",
-        "8 labelled volumes of other series than CT",
-        "2 labelled volumes of CT are left out: no PT of the patient lies over them",
+        "8 volumes of other series than CT are no cases",
+        "2 volumes of CT are left out: no PT of the patient lies over them",
         "1 cases take PT of another study: it is not registered, positions are the scanners'",
     ]
     with pytest.raises(ConfigError, match=r"no series FLAIR; modalities and contrasts .* CT, PT"):
@@ -343,6 +346,7 @@ def test_a_killed_run_of_two_channels_goes_on_to_the_same_bits(
         pd.read_parquet(whole.predictions), pd.read_parquet(broken.predictions)
     )
     _check_records(whole, pairs)
+    _check_prediction(whole, pairs, tmp_path / "predicted")
 
 
 def _check_records(result: FinetuneResult, path: Path) -> None:
@@ -351,7 +355,7 @@ def _check_records(result: FinetuneResult, path: Path) -> None:
     assert (about["in_channels"], about["channels"]) == ("2", '["CT", "PT"]')
     log = (result.run / "run.log").read_text()
     assert "channels CT, PT: 8 cases" in log
-    assert "1 labelled volumes of CT are left out: no PT" in log
+    assert "1 volumes of CT are left out: no PT" in log
     store = open_store(path)
     volumes = pd.read_parquet(result.run / "cases.parquet")
     assert sorted(volumes["volume_uid"]) == list(store.manifest.index[: 2 * PATIENTS])
@@ -361,10 +365,23 @@ def _check_records(result: FinetuneResult, path: Path) -> None:
     trained = volumes.loc[volumes["split"] == "train", "patient_key"].iloc[0]
     (seen,) = [s for s in sightings([result.run.parent], trained) if s.run == result.run]
     assert ("trained on" in seen.how, seen.volumes) == (True, 2)
-    with pytest.raises(CheckpointError, match="takes one series at a time"):
-        load_trained(result.run)
     with pytest.raises(ConfigError, match=r"takes 2 channels \(CT, PT\)"):
         load_finetuned(result.run)
+
+
+def _check_prediction(result: FinetuneResult, path: Path, out: Path) -> None:
+    """`medssl predict` finds the partners too, and gives the masks that the run gave."""
+    again = predict(PredictConfig(run=result.run, input=path, out=out))
+    assert again.predicted == PATIENTS
+    assert [(x.input, x.detail) for x in again.failed] == [
+        (f"{2 * PATIENTS:032x}", "no PT of the patient lies over it")
+    ]
+    masks = pd.read_csv(again.table).set_index("input")["mask"]
+    tested = pd.read_parquet(result.predictions).query("split == 'test'")
+    for _, row in tested.iterrows():
+        there = np.asarray(nib.load(out / masks[row["volume_uid"]]).dataobj)
+        np.testing.assert_array_equal(there, read_mask(result.run, row["mask_path"]))
+    assert predict(PredictConfig(run=result.run, input=path, out=out)).done_before == PATIENTS
 
 
 @pytest.mark.parametrize(
