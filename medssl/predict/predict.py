@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from medssl.archive.reasons import Reason
 from medssl.augment.cache_config import CacheConfig
@@ -26,7 +26,7 @@ from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
 from medssl.transfer.channels import Case, Channels, channel_scans, match_channels
 from medssl.transfer.sources import centre_crop
-from medssl.transfer.task_config import SegmentationTask
+from medssl.transfer.task_config import MultilabelTask, RegressionTask, SegmentationTask
 from medssl.transfer.whole_volume import predict_mask, windows_of
 from medssl.volume import Array
 
@@ -86,7 +86,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     check_places(config)
     model = load_trained(config.run)
     predictor = (
-        _Segmenter(model) if isinstance(model.task, SegmentationTask) else _Classifier(model)
+        _Segmenter(model) if isinstance(model.task, SegmentationTask) else _WholeVolumes(model)
     )
     results = Results(config.out, model, predictor.columns)
     try:
@@ -139,7 +139,7 @@ def _cases(
 
 
 def _predict_all(
-    predictor: _Segmenter | _Classifier,
+    predictor: _Segmenter | _WholeVolumes,
     given: Given,
     todo: list[_Given],
     results: Results,
@@ -237,14 +237,17 @@ class _Segmenter:
         return {f"ml_{v}": f"{counts[v] * voxel_mm3 / 1000:.4f}" for v in self.values}
 
 
-class _Classifier:
-    """The class of each volume, and how probable each is."""
+class _WholeVolumes:
+    """What each volume as a whole gets: a class, findings or a number."""
 
     unit = "volumes"
 
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
-        self.columns = ("predicted", *(f"probability_{name}" for name in model.classes))
+        probabilities = tuple(f"probability_{name}" for name in model.classes)
+        self.columns = (() if isinstance(model.task, MultilabelTask) else ("predicted",)) + (
+            probabilities
+        )
 
     def files(self, item: Item) -> tuple[str, ...]:
         """It writes none."""
@@ -262,14 +265,21 @@ class _Classifier:
         patch, network = self.model.patch, self.model.network
         crop = centre_crop(reader, case, patch)
         device = next(network.parameters()).device
-        logits = network(torch.from_numpy(crop)[None].to(device))[0]
-        probabilities = softmax(logits.double().cpu().numpy())
+        outputs = network(torch.from_numpy(crop)[None].to(device))[0]
+        values = self._values(outputs.double().cpu().numpy())
         told(1)
-        names = self.model.classes
-        return {
-            "predicted": names[int(probabilities.argmax())],
-            **{f"probability_{n}": f"{p:.6f}" for n, p in zip(names, probabilities, strict=True)},
-        }
+        return dict(zip(self.columns, values, strict=True))
+
+    def _values(self, outputs: Array) -> list[str]:
+        """Those of `columns`, from the network's (K,) outputs."""
+        match self.model.task:
+            case RegressionTask():
+                return [f"{outputs[0]:.6g}"]
+            case MultilabelTask():
+                return [f"{p:.6f}" for p in expit(outputs)]
+        probabilities = softmax(outputs)
+        shown = [f"{p:.6f}" for p in probabilities]
+        return [self.model.classes[int(probabilities.argmax())], *shown]
 
 
 def _has_dicom(item: Item) -> bool:

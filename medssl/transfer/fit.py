@@ -56,7 +56,7 @@ class Fit:
     Attributes:
         predictions: of the validation and the test part; see `medssl.transfer.predictions`.
         model: the network.
-        load_report: lines that say which weights were taken; empty from scratch.
+        load_report: lines that say which weights were taken; empty where init is null.
         calibration: what temperature scaling changed; None where it is not asked for.
         told: what else the reader should know: what was frozen, what a probe chose, an early end.
         seconds: of training alone.

@@ -285,3 +285,13 @@ def test_heads_that_do_not_divide_the_embedding_are_refused(
     config = configured(ball_store, init, {"name": "attention_probe", "heads": 5}, **STEPS)
     with pytest.raises(ConfigError, match=r"regime\.heads 5"):
         fitted(config, tmp_path / "run")
+
+
+def test_a_probe_without_initial_weights_is_not_told_as_from_scratch(
+    ball_store: Path, tmp_path: Path, init: Path
+) -> None:
+    probe = configured(ball_store, init, {"name": "linear_probe"})
+    config = probe.model_copy(update={"init": None, "model": MODEL})
+    page = (finetune(config, tmp_path / "run").run / "report.html").read_text()
+    assert "From an untrained encoder." in page
+    assert "scratch" not in page
