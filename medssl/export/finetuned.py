@@ -18,6 +18,8 @@ from medssl.models.build import Classifier, Segmenter
 from medssl.models.config import ModelConfig, PatchSize
 from medssl.models.pretrained import described_model
 from medssl.models.weights import read_metadata, read_weights
+from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
+from medssl.transfer.ensemble import read_ensemble
 from medssl.transfer.networks import network_of
 from medssl.transfer.regimes import load_as_evaluated
 from medssl.transfer.task_config import ClassificationTask, SegmentationTask, TaskConfig
@@ -121,11 +123,21 @@ def read_network(run: Path, *, flips: bool = True) -> Finetuned:
     (unless `flips` is False), and with its temperature.
 
     Raises:
-        ConfigError: `run` is no folder of a fine-tuning run, or of a task that is not exported.
+        ConfigError: `run` is no folder of a fine-tuning run, a cross-validation's, or of a task
+            that is not exported.
         CheckpointError: there are no weights, or they do not say what they fit.
     """
+    if (run / ENSEMBLE).is_file():
+        fold = run / "folds" / "0"
+        raise ConfigError(
+            f"{run} is a cross-validation, of {len(read_ensemble(run))} networks that answer "
+            f"together, and what is written holds one; name one of them ({fold}, whose results are "
+            "its own), or train one network with split.source: fractions. medssl predict takes the "
+            "whole of it, and so does medssl export card"
+        )
     written = run / "config.yaml"
-    if not written.is_file() or not written.read_text("utf-8").startswith("# finetune\n"):
+    stages = ("# finetune\n", "# fold\n")  # a fold is a training like any other
+    if not written.is_file() or not written.read_text("utf-8").startswith(stages):
         raise ConfigError(f"{run} is no folder of a fine-tuning run; `medssl finetune` makes one")
     weights = run / "checkpoints" / "model.safetensors"
     about = read_metadata(weights)

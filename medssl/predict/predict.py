@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from medssl.archive.reasons import Reason
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import sample_volume
 from medssl.errors import NO_ROOM, MedsslError
 from medssl.export.dicom_seg import Algorithm, write_segmentation
 from medssl.predict.config import PredictConfig
@@ -24,8 +23,8 @@ from medssl.predict.model import TrainedModel, load_trained
 from medssl.predict.nifti import write_like, write_on_grid
 from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
-from medssl.transfer.sources import foreground_centre
-from medssl.transfer.task_config import SegmentationTask
+from medssl.transfer.sources import centre_crop
+from medssl.transfer.task_config import MultilabelTask, RegressionTask, SegmentationTask
 from medssl.transfer.whole_volume import predict_mask, windows_of
 from medssl.volume import Array
 
@@ -85,7 +84,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     check_places(config)
     model = load_trained(config.run)
     predictor = (
-        _Segmenter(model) if isinstance(model.task, SegmentationTask) else _Classifier(model)
+        _Segmenter(model) if isinstance(model.task, SegmentationTask) else _WholeVolumes(model)
     )
     results = Results(config.out, model, predictor.columns)
     try:
@@ -105,7 +104,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
 
 
 def _predict_all(
-    predictor: _Segmenter | _Classifier,
+    predictor: _Segmenter | _WholeVolumes,
     given: Given,
     todo: list[Item],
     results: Results,
@@ -182,7 +181,7 @@ class _Segmenter:
     ) -> dict[str, str]:
         """Write the files of one volume; its row."""
         patch, values = self.model.patch, (0, *self.values)
-        mask = predict_mask(self.model.network, reader, scan, patch, values, told)
+        mask = predict_mask(self.model.network, reader, (scan,), patch, values, told)
         place = Path("masks") / f"{item.name}.nii.gz"
         if item.is_dicom:  # column, row, slice, as viewers of NIfTI expect
             write_on_grid(out / place, mask.transpose(2, 1, 0), scan.affine[:, [2, 1, 0, 3]])
@@ -208,14 +207,17 @@ class _Segmenter:
         return {f"ml_{v}": f"{counts[v] * voxel_mm3 / 1000:.4f}" for v in self.values}
 
 
-class _Classifier:
-    """The class of each volume, and how probable each is."""
+class _WholeVolumes:
+    """What each volume as a whole gets: a class, findings or a number."""
 
     unit = "volumes"
 
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
-        self.columns = ("predicted", *(f"probability_{name}" for name in model.classes))
+        probabilities = tuple(f"probability_{name}" for name in model.classes)
+        self.columns = (() if isinstance(model.task, MultilabelTask) else ("predicted",)) + (
+            probabilities
+        )
 
     def files(self, item: Item) -> tuple[str, ...]:
         """It writes none."""
@@ -231,16 +233,23 @@ class _Classifier:
     ) -> dict[str, str]:
         """The row of one volume: a crop around the middle of its foreground, as in fine-tuning."""
         patch, network = self.model.patch, self.model.network
-        crop = sample_volume(reader, scan, patch.size, patch.spacing_mm, foreground_centre(scan))
+        crop = centre_crop(reader, (scan,), patch)
         device = next(network.parameters()).device
-        logits = network(torch.from_numpy(crop.image)[None, None].to(device))[0]
-        probabilities = softmax(logits.double().cpu().numpy())
+        outputs = network(torch.from_numpy(crop)[None].to(device))[0]
+        values = self._values(outputs.double().cpu().numpy())
         told(1)
-        names = self.model.classes
-        return {
-            "predicted": names[int(probabilities.argmax())],
-            **{f"probability_{n}": f"{p:.6f}" for n, p in zip(names, probabilities, strict=True)},
-        }
+        return dict(zip(self.columns, values, strict=True))
+
+    def _values(self, outputs: Array) -> list[str]:
+        """Those of `columns`, from the network's (K,) outputs."""
+        match self.model.task:
+            case RegressionTask():
+                return [f"{outputs[0]:.6g}"]
+            case MultilabelTask():
+                return [f"{p:.6f}" for p in expit(outputs)]
+        probabilities = softmax(outputs)
+        shown = [f"{p:.6f}" for p in probabilities]
+        return [self.model.classes[int(probabilities.argmax())], *shown]
 
 
 def _has_dicom(item: Item) -> bool:

@@ -2,6 +2,12 @@
 
 Cases of one patient are alike; resampling them as if they were independent gives intervals that
 are too narrow. Patients are drawn with replacement within their class, each with all his cases.
+
+A resample repeats cases, which makes some metrics larger than they are on the cases themselves: the
+percentiles of the expected calibration error can lie wholly above its value. Of these metrics
+(`MetricFamily.inflated`) the resamples are first moved by the bootstrap's estimate of that bias,
+their mean less the value (Efron and Tibshirani, An introduction to the bootstrap, 1993, section
+10.2), and the ends are kept between 0 and 1.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its percentile interval."""
+    """A value with its percentile interval; see the module for metrics that resampling inflates."""
 
     value: float
     low: float
@@ -81,15 +87,15 @@ def bootstrap_intervals(
     """
     weights = patient_weights(predictions, resamples, seed)
     patients = predictions["patient_key"].nunique()
-    return {
-        name: _interval(
-            metric_value(name, predictions),
-            weighted_metric(name, predictions, weights),
-            level,
-            patients,
-        )
-        for name in metrics
-    }
+    inflated = family_of(predictions).inflated
+    found = {}
+    for name in metrics:
+        value = metric_value(name, predictions)
+        values = weighted_metric(name, predictions, weights)
+        if name in inflated:
+            values = np.clip(values - (np.nanmean(values) - value), 0.0, 1.0)
+        found[name] = _interval(value, values, level, patients)
+    return found
 
 
 def bootstrap_interval(
