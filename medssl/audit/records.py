@@ -88,7 +88,7 @@ class StatisticsRecord(Record):
 class PlanRecord(Record):
     """plan.json."""
 
-    schema_: Literal["medssl.plan/1"] = Field(alias="schema")
+    schema_: Literal["medssl.plan/2"] = Field(alias="schema")
     task: TaskRecord
     data: DataRecord
     test: TestRecord
@@ -153,7 +153,7 @@ class ClaimOutcomeRecord(ClaimRecord):
 class AnalysisRecord(Record):
     """analysis.json."""
 
-    schema_: Literal["medssl.analysis/1"] = Field(alias="schema")
+    schema_: Literal["medssl.analysis/2"] = Field(alias="schema")
     plan_sha256: Text
     metric: Text
     missing: list[Text]
