@@ -244,6 +244,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     return build
 
 
+def _without_runs(folder: str, names: list[str]) -> list[str]:
+    of_cell = Path(folder).parent.name == "cells"
+    return [name for name in names if name != "cell.json"] if of_cell else []
+
+
 class Study:
     """A study that a test may spoil, and the means to spoil it."""
 
@@ -304,11 +309,11 @@ class Study:
 
 @pytest.fixture
 def copied(built: Build, tmp_path: Path) -> Callable[..., Study]:
-    """A copy of a study of given properties, to be spoilt; without its run folders."""
+    """A copy of a study of given properties, to be spoilt; of its cells only the records."""
 
     def copy(**properties: Any) -> Study:
         root = tmp_path / "study"
-        shutil.copytree(built(**properties), root, ignore=shutil.ignore_patterns("cells"))
+        shutil.copytree(built(**properties), root, ignore=_without_runs)
         return Study(root)
 
     return copy
