@@ -43,6 +43,8 @@ def plan(config: CONFIG, out: OUT, set_: SET = []) -> None:  # noqa: B006
     )
     for line in _subset_lines(result.plan):
         print(line)
+    if result.was_there:  # else it was said when the plan was made
+        print(result.plan["power"]["note"])
     print(f"plan SHA-256 {result.plan_sha256}")
     print(f"next:    medssl label-efficiency run {config} --out {out}{_overrides(set_)}")
     print(f"plan:    {out / 'plan.json'}")
