@@ -88,7 +88,7 @@ class StatisticsRecord(Record):
 class PlanRecord(Record):
     """plan.json."""
 
-    schema_: Literal["medssl.plan/1"] = Field(alias="schema")
+    schema_: Literal["medssl.plan/2"] = Field(alias="schema")
     task: TaskRecord
     data: DataRecord
     test: TestRecord

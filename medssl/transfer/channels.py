@@ -8,6 +8,7 @@ voxels, then the lowest volume_uid. Nothing is registered: positions are those o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class ChannelMatch:
         volumes: uids of each case that has all channels, in the order of the channels.
         in_store: how many volumes of the first channel the store has.
         other_series: how many volumes were offered that are not of the first channel.
-        without: channel -> how many cases are left out for it.
+        lacking: volume of the first channel that is left out -> the channel that it lacks.
         other_study: channel -> how many cases take it from another study.
     """
 
@@ -44,7 +45,7 @@ class ChannelMatch:
     volumes: list[tuple[str, ...]]
     in_store: int
     other_series: int
-    without: dict[str, int]
+    lacking: dict[str, str]
     other_study: dict[str, int]
 
     def lines(self) -> list[str]:
@@ -52,11 +53,10 @@ class ChannelMatch:
         first = self.channels[0]
         lines = [f"channels {', '.join(self.channels)}: {len(self.volumes)} cases"]
         if self.other_series:
-            lines.append(f"{self.other_series} labelled volumes of other series than {first}")
+            lines.append(f"{self.other_series} volumes of other series than {first} are no cases")
         lines += [
-            f"{count} labelled volumes of {first} are left out: no {name} of the patient lies over "
-            "them"
-            for name, count in self.without.items()
+            f"{count} volumes of {first} are left out: no {name} of the patient lies over them"
+            for name, count in Counter(self.lacking.values()).items()
         ]
         lines += [
             f"{count} cases take {name} of another study: it is not registered, positions are the "
@@ -85,14 +85,15 @@ def match_channels(store: Store, volume_uids: Sequence[str], channels: Channels)
         for rows in of_channel[1:]
     ]
     volumes: list[tuple[str, ...]] = []
-    without, other_study = dict.fromkeys(channels[1:], 0), dict.fromkeys(channels[1:], 0)
+    lacking: dict[str, str] = {}
+    other_study = dict.fromkeys(channels[1:], 0)
     for uid, case in cases.iterrows():
         taken = [str(uid)]
         elsewhere = []
         for name, by_patient in zip(channels[1:], candidates, strict=True):
             partner = _partner(case, by_patient.get(case["patient_key"]), taken)
             if partner is None:
-                without[name] += 1
+                lacking[taken[0]] = name
                 break
             taken.append(str(partner["volume_uid"]))
             if case["study_key"] and partner["study_key"] not in ("", case["study_key"]):
@@ -106,7 +107,7 @@ def match_channels(store: Store, volume_uids: Sequence[str], channels: Channels)
         volumes,
         len(of_channel[0]),
         len(offered) - len(cases),
-        {name: n for name, n in without.items() if n},
+        lacking,
         {name: n for name, n in other_study.items() if n},
     )
 

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -135,10 +136,21 @@ class SimulatedFit:
         self.slope, self.saved = slope, saved
 
     def __call__(self, config: Any, store: Any, cases: pd.DataFrame, run: Any, *rest: Any) -> Any:
-        seed, on_chosen = rest[2], rest[3]
+        seed = rest[2]
         (run.checkpoints / "model.safetensors").write_bytes(run.path.name.encode())
         labels = (cases["split"] != "test").sum() * (self.saved if config.init else 1.0)
-        on_chosen(sha256_json([run.path.name, seed]), TrainOutcome(config.steps, 1.0, None, None))
+        predictions = self._predictions(config, cases, labels, seed)
+        return SimpleNamespace(
+            outcome=TrainOutcome(config.steps, 1.0, None, None),
+            value=None,
+            weights_sha256=sha256_json([run.path.name, seed]),
+            encoder=None,
+            predict_test=lambda *_: SimpleNamespace(predictions=predictions),
+        )
+
+    def _predictions(
+        self, config: Any, cases: pd.DataFrame, labels: float, seed: int
+    ) -> pd.DataFrame:
         shown = cases[cases["split"] != "train"].reset_index(drop=True)
         rng = np.random.default_rng([seed, int(labels)])
         # A difficulty of the case, the same in all cells, and noise of the cell.
@@ -217,13 +229,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
                 },
                 "metric": "dice_mean" if segmentation else "auc_macro",
                 "claim": claim,
+                "search": {"trials": 1},
                 "replicates": 200,
             },
         )
         # Undone at once: other tests of this process want a real tracker.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("medssl.tracking.start", lambda *_, **__: _NoTracker())
-            run_study(config, folder / "study", fit=SimulatedFit(slope, saved))
+            run_study(config, folder / "study", train=SimulatedFit(slope, saved))
             analyse_study(config, folder / "study")
         made[wanted] = folder / "study"
         return made[wanted]
