@@ -14,9 +14,14 @@ from medssl.efficiency.savings import Savings
 from medssl.errors import ConfigError, StudyError
 
 
-@lru_cache(maxsize=1)
 def recompute_grid(study: StudyFiles) -> MetricGrid:
-    """The grid of the plan's metric; the plan's seed gives the replicates that the study had.
+    """The grid of the plan's metric; see `recompute_grid_of`."""
+    return recompute_grid_of(study, study.plan.metric)
+
+
+@lru_cache(maxsize=3)
+def recompute_grid_of(study: StudyFiles, metric: str) -> MetricGrid:
+    """The grid of one metric; the plan's seed gives the replicates that the study had.
 
     Raises:
         DamagedFile: a file that it takes is missing or damaged, or a cell was tested on other
@@ -36,7 +41,7 @@ def recompute_grid(study: StudyFiles) -> MetricGrid:
         raise DamagedFile(PLAN, "key subsets: not every fraction and draw is there")
     if plan.reference_fraction not in plan.fractions:
         raise DamagedFile(PLAN, "key reference_fraction: not one of the fractions")
-    return metric_grid(plan.model_dump(), frames, plan.metric)
+    return metric_grid(plan.model_dump(), frames, metric)
 
 
 @lru_cache(maxsize=1)
@@ -85,7 +90,7 @@ def claim_to_judge(study: StudyFiles) -> ClaimConfig | None:
     Raises:
         DamagedFile: the plan's is none.
     """
-    return study.given_claim or planned_claim(study)
+    return study.brought.claim or planned_claim(study)
 
 
 def planned_claim(study: StudyFiles) -> ClaimConfig | None:
