@@ -78,6 +78,8 @@ class IngestResult:
 
     def lines(self) -> list[str]:
         """The summary for a reader, without paths but that of the store."""
+        from medssl.report.quality_facts import count_of  # loads pandas
+
         run = self.run
         kinds = ", ".join(f"{n} {kind}" for kind, n in run.by_kind.items() if n)
         out = [
@@ -85,7 +87,8 @@ class IngestResult:
             f"{run.repeats} repeated places passed over); {run.units_read} series or files read, "
             f"{run.units_unchanged} unchanged"
         ]
-        out.append(f"the store holds {self.num_volumes} volumes of {self.patients} patients")
+        volumes, patients = count_of(self.num_volumes), count_of(self.patients, "patient")
+        out.append(f"the store holds {volumes} of {patients}")
         for (modality, outcome), number in sorted(self.taken.items()):
             out.append(f"  {modality} {outcome:<9} {number:>7}")
         out += [_reason_line(code, n) for code, n in sorted(self.corrections.items())]

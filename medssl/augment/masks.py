@@ -55,6 +55,43 @@ def draw_token_masks(
     return torch.from_numpy(masks)
 
 
+def deal_token_masks(
+    rng: np.random.Generator,
+    grid: Grid,
+    ratio: float,
+    body: torch.Tensor | None = None,
+    block: int = 1,
+) -> torch.Tensor:
+    """Masks that together hide every token equally often, each about `ratio` of them.
+
+    The tokens are dealt into G parts. From a ratio of one half on each mask shows one part and
+    hides the others, so that a token is hidden G - 1 times; below, each hides one part, and a token
+    is hidden once. G is the whole number that comes nearest to the ratio, at least 2.
+
+    Args:
+        body: (d, h, w) bool, the tokens that hold some body: they are dealt first, so that each
+            part has its share of them.
+        block: cubes of as many tokens a side are dealt whole, as `draw_token_masks` hides them.
+
+    Returns:
+        (G, d*h*w) bool on the CPU, True where hidden. With a block of 1 the numbers of hidden
+        tokens depend on the grid and the ratio alone.
+    """
+    i, j, k = (np.arange(n) // block for n in grid)
+    cubes = (int(i[-1]) + 1, int(j[-1]) + 1, int(k[-1]) + 1)
+    cube = ((i[:, None, None] * cubes[1] + j[:, None]) * cubes[2] + k).ravel()
+    order = rng.permutation(math.prod(cubes))
+    parts = max(2, round(1 / (1 - ratio) if ratio >= 0.5 else 1 / ratio))
+    parts = min(parts, len(order))  # none of them is empty
+    if body is not None:
+        has_body = np.bincount(cube, weights=body.reshape(-1).numpy(), minlength=len(order)) > 0
+        order = np.concatenate([order[has_body[order]], order[~has_body[order]]])
+    part = np.empty(len(order), dtype=np.int64)
+    part[order] = np.arange(len(order)) % parts
+    mine = part[cube] == np.arange(parts)[:, None]
+    return torch.from_numpy(~mine if ratio >= 0.5 else mine)
+
+
 def _hidden_of_body(tokens: int, ratio: float) -> int:
     return min(round(ratio * tokens), max(tokens - 1, 0))
 

@@ -154,10 +154,10 @@ def augment_in_place(
     image = batch["image"].flatten(0, 1)
     assert image.data_ptr() == batch["image"].data_ptr(), "a view's voxels lie apart"
     valid = batch["valid"].flatten(0, 1)
-    background = batch["background"].repeat_interleave(num_views)
+    background = _of_views(batch["background"], num_views)
     index = batch["index"].tolist()
     groups: dict[Modality, list[_Drawn]] = {}
-    for row, code in enumerate(batch["policy"].repeat_interleave(num_views).tolist()):
+    for row, code in enumerate(_of_views(batch["policy"], num_views).tolist()):
         name = MODALITIES[code]
         view = first_view + row % num_views
         rng = generator(seed, step, index[row // num_views], Stream.INTENSITY + 16 * view)
@@ -177,6 +177,11 @@ class _Drawn:
     row: int
     steps: list[Parameters | None]
     noise: torch.Generator
+
+
+def _of_views(numbers: Tensor, num_views: int) -> Tensor:
+    """(B * V,) of numbers that a sample's views share, (B,), or that each has, (B, V)."""
+    return numbers.repeat_interleave(num_views) if numbers.ndim == 1 else numbers.flatten()
 
 
 def _one_by_one(device: torch.device) -> bool:

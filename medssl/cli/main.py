@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from medssl.cli.anomaly import anomaly
 from medssl.cli.audit import audit
 from medssl.cli.check import check
 from medssl.cli.export import app as export
@@ -44,6 +45,7 @@ app.command("check")(check)
 app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
 app.command("predict")(predict)
+app.command("anomaly")(anomaly)
 app.add_typer(label_efficiency, name="label-efficiency")
 app.command("audit")(audit)
 app.add_typer(export, name="export")

@@ -107,6 +107,8 @@ class StudyConfig(Config):
             problems.append(
                 f"fit.task.name {self.fit.task.name}: a study is of {' or '.join(_STUDIED)}"
             )
+        if self.fit.channels is not None:
+            problems.append("fit.channels: a case of a study is one volume; leave it null")
         if isinstance(self.fit.task, SegmentationTask) and self.fit.task.regions is not None:
             problems.append(
                 "fit.task.regions: a study is of classes; name them in fit.task.classes"

@@ -21,6 +21,7 @@ from medssl.engine.pretrain import method_and_source
 from medssl.engine.trial import Built, Trial, free_memory, try_out
 from medssl.errors import MedsslError
 from medssl.methods.catalogue import METHODS
+from medssl.report.quality_facts import count_of
 from medssl.store import open_store
 
 if TYPE_CHECKING:
@@ -173,7 +174,11 @@ def _look_at_scans(check: Check, config: PretrainConfig, rows: pd.DataFrame) -> 
     patients = rows["patient_key"].nunique()
     epochs = config.steps * config.batch_size / len(rows)
     check.facts += [
-        ("scans", f"{len(rows)} volumes of {patients} patients, each seen {epochs:.3g} times"),
+        (
+            "scans",
+            f"{count_of(len(rows))} of {count_of(patients, 'patient')}, each seen {epochs:.3g} "
+            "times",
+        ),
         ("method", f"{config.method.name}, {config.model.name}, batches of {config.batch_size}"),
     ]
     voxels = _voxels(config, rows)

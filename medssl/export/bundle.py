@@ -292,9 +292,9 @@ def _readme(finetuned: Finetuned, names: list[str]) -> str:
             for name, units in zip(names, finetuned.units, strict=True)
         ),
         "",
-        "Scans are laid on the training's grid by linear interpolation. medssl itself averages "
-        "before it takes a scan to a spacing coarser than the scan's; this bundle does not, so "
-        "there its answers differ somewhat from `medssl predict`.",
+        "Scans are averaged where the training's spacing is coarser than theirs, and laid on its "
+        "grid by linear interpolation, as `medssl predict` does. A sheared scan (a tilted gantry) "
+        "is averaged by a window of the same width and another shape.",
         "",
         f"Weights: sha256 {facts['weights_sha256']}.",
     ]

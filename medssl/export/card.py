@@ -12,10 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from medssl.errors import ConfigError
+from medssl.errors import CheckpointError, ConfigError
 from medssl.export.finetuned import Finetuned, load_finetuned
+from medssl.models.weights import read_metadata
 from medssl.report.page import Part, Section, points, table, text, verdict, write_page
+from medssl.report.quality_facts import count_of
 from medssl.store.writer import write_atomically
+from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
+from medssl.transfer.ensemble import read_ensemble
+from medssl.transfer.regime_config import start_told
 
 _FORBIDDEN = (
     "Not a medical device: no regulator has cleared it, and no study has tried it on patients.",
@@ -25,20 +30,48 @@ _FORBIDDEN = (
     "Not for findings other than its classes: each scan gets one of these.",
 )
 _CALIBRATION = ("brier", "ece")
+_TOLD_OF_FOLDS = (
+    "Each patient was tested once, by the network that had not seen him. The average of all "
+    "networks, which answers on new scans, was not tested: each patient was seen by all but one."
+)
 
 
 @dataclass(frozen=True)
 class _Records:
+    """What a run left.
+
+    Attributes:
+        finetuned: its network; of a cross-validation, that of the first fold.
+        summary: its summary.json.
+        trainings: summary.json of each training: the run itself, or the folds.
+        weights: sha256 of each training's weights.
+        cases: volume_uid and split (of a cross-validation, the fold in which it tested).
+    """
+
     finetuned: Finetuned
     summary: dict[str, Any]
+    trainings: list[dict[str, Any]]
+    weights: list[str]
     cases: pd.DataFrame
     subgroups: pd.DataFrame | None
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether it is a cross-validation."""
+        return "folds" in self.summary
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """How many cases and patients were tested; a patient tests in one fold alone."""
+        parts = [training["parts"]["test"] for training in self.trainings]
+        return {name: sum(part[name] for part in parts) for name in ("cases", "patients")}
 
 
 def write_card(run: Path, out: Path) -> Path:
     """Write the card as one HTML page or as Markdown, by the suffix of `out`.
 
-    It holds no path, no name and no identity; cases are told by counts and hashes.
+    It holds no path, no name and no identity; cases are told by counts and hashes. Of a
+    cross-validation it describes the networks of all folds, which answer together.
 
     Raises:
         ConfigError, CheckpointError: as `load_finetuned`; or `out` is neither .html nor .md.
@@ -59,8 +92,8 @@ def card_sections(records: _Records) -> list[Section]:
     """The card's sections, of paragraphs, tables and lists alone."""
     return [
         Section("", [verdict("For research only. Not a medical device.")]),
-        Section("What it does", _purpose(records.finetuned)),
-        Section("Results on unseen patients", _results(records.summary)),
+        Section("What it does", _purpose(records)),
+        Section("Results on unseen patients", _results(records)),
         *([Section("By subgroup", _subgroups(records.subgroups))] if _has(records) else []),
         *([Section("Calibration", _calibration(records))] if _classifies(records) else []),
         Section("Limits", [points((line, "") for line in _limits(records))]),
@@ -72,14 +105,27 @@ def card_sections(records: _Records) -> list[Section]:
 
 
 def _read(run: Path) -> _Records:
-    finetuned = load_finetuned(run)
-    summary = json.loads((run / "summary.json").read_text("utf-8"))
     groups = run / "subgroups.parquet"
+    subgroups = pd.read_parquet(groups) if groups.is_file() else None
+    if not (run / ENSEMBLE).is_file():
+        finetuned = load_finetuned(run)
+        summary = json.loads((run / "summary.json").read_text("utf-8"))
+        cases = pd.read_parquet(run / "cases.parquet")
+        weights = [finetuned.about["weights_sha256"]]
+        return _Records(finetuned, summary, [summary], weights, cases, subgroups)
+    members = read_ensemble(run)
+    if not (run / "summary.json").is_file():
+        raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    folds = pd.read_parquet(run / "folds.parquet")
+    cases = folds[folds["split"] == "test"]
     return _Records(
-        finetuned,
+        load_finetuned(run / "folds" / "0"),
         summary,
-        pd.read_parquet(run / "cases.parquet"),
-        pd.read_parquet(groups) if groups.is_file() else None,
+        summary["folds"],
+        [read_metadata(member)["weights_sha256"] for member in members],
+        cases.assign(split=cases["fold"].map("fold {}".format)),
+        subgroups,
     )
 
 
@@ -88,7 +134,8 @@ def _title(finetuned: Finetuned) -> str:
     return f"{finetuned.task.capitalize()} of {what.get('label') or what.get('mask')}"
 
 
-def _purpose(finetuned: Finetuned) -> list[Part]:
+def _purpose(records: _Records) -> list[Part]:
+    finetuned = records.finetuned
     facts = finetuned.facts()
     spacing = (
         "each scan's own"
@@ -100,6 +147,8 @@ def _purpose(finetuned: Finetuned) -> list[Part]:
         if finetuned.task == "classification"
         else "One class for each voxel of a scan, by windows over all of it."
     )
+    if records.in_folds:
+        answer += f" The probabilities of {len(records.trainings)} networks are averaged."
     rows = [
         ("answer", answer),
         ("classes", ", ".join(finetuned.outputs)),
@@ -112,16 +161,31 @@ def _purpose(finetuned: Finetuned) -> list[Part]:
     return [table(["", ""], rows)]
 
 
-def _results(summary: dict[str, Any]) -> list[Part]:
-    metrics: dict[str, float | None] = summary["metrics"]
+def _results(records: _Records) -> list[Part]:
+    metrics: dict[str, float | None] = records.summary["metrics"]
     names = [name.removeprefix("test/") for name in metrics if not name.endswith(("_lo", "_hi"))]
     return [
         _intervals(metrics, [name for name in names if name not in _CALIBRATION]),
         text(
-            "From and to are the 95 % interval over resamples of patients of the test part; it "
-            "tells of chance among such patients, not of other hospitals."
+            f"From and to are the 95 % interval over resamples of patients of {_whose(records)}; "
+            "it tells of chance among such patients, not of other hospitals."
         ),
+        *([_by_fold(records), text(_TOLD_OF_FOLDS)] if records.in_folds else []),
     ]
+
+
+def _whose(records: _Records) -> str:
+    return "all folds" if records.in_folds else "the test part"
+
+
+def _by_fold(records: _Records) -> Part:
+    """Every metric, fold by fold."""
+    names = [name.removeprefix("test/") for name in records.trainings[0]["metrics"]]
+    rows = [
+        [number, *(_number(fold["metrics"].get(f"test/{name}")) for name in names)]
+        for number, fold in enumerate(records.trainings)
+    ]
+    return table(["fold", *names], rows)
 
 
 def _intervals(metrics: dict[str, float | None], names: Iterable[str]) -> Part:
@@ -142,7 +206,8 @@ def _subgroups(groups: pd.DataFrame | None) -> list[Part]:
     left_out = groups[none].drop_duplicates(["column", "value"])
     if len(left_out):
         listed = (
-            f"{row.column} {row.value} ({row.patients} patients)" for row in left_out.itertuples()
+            f"{row.column} {row.value} ({count_of(int(str(row.patients)), 'patient')})"
+            for row in left_out.itertuples()
         )
         parts.append(text(f"Too few patients for a number: {', '.join(listed)}."))
     return parts if not none.all() else parts[1:]
@@ -150,32 +215,31 @@ def _subgroups(groups: pd.DataFrame | None) -> list[Part]:
 
 def _calibration(records: _Records) -> list[Part]:
     metrics = records.summary["metrics"]
-    scaled = records.summary.get("calibration")
-    told = (
-        ""
-        if scaled is None
-        else (f"Logits are divided by {scaled['temperature']:.3f}, fitted on the validation part. ")
-    )
+    fitted = [training.get("calibration") for training in records.trainings]
+    divisors = ", ".join(f"{scaled['temperature']:.3f}" for scaled in fitted if scaled)
+    told = f"Logits are divided by {divisors}, fitted on the validation part. " if divisors else ""
     return [
         _intervals(metrics, [name for name in _CALIBRATION if f"test/{name}" in metrics]),
         text(
             f"{told}brier: mean squared distance of the probabilities from the truth. ece: mean "
-            "distance between confidence and accuracy. Both are 0 at best, and hold for the share "
-            "of each class in the test part; elsewhere probabilities are to be calibrated anew."
+            "distance between confidence and accuracy, far above 0 with few cases even where the "
+            "probabilities are right. Both are 0 at best, and hold for the share of each class in "
+            f"{_whose(records)}; elsewhere probabilities are to be calibrated anew."
         ),
     ]
 
 
 def _limits(records: _Records) -> Iterable[str]:
     summary, finetuned = records.summary, records.finetuned
-    tested = summary["parts"]["test"]
+    tested = records.tested
     yield (
-        f"Tested on {tested['cases']} scans of {tested['patients']} patients of the archive that "
-        "it learned from; on no other."
+        f"Tested on {count_of(tested['cases'], 'scan')} of "
+        f"{count_of(tested['patients'], 'patient')} of the archive that it learned from; on no "
+        "other."
     )
     if tested["patients"] < 100:
         yield "Tested on fewer than 100 patients: read the intervals, not the values."
-    if not summary["parts"]["val"]["cases"]:
+    if not any(training["parts"]["val"]["cases"] for training in records.trainings):
         yield "There was no validation part: the weights are those of the last step."
     low = summary["metrics"].get("test/auc_macro_minus_size_only_lo")
     if low is not None and low <= 0:
@@ -188,9 +252,11 @@ def _limits(records: _Records) -> Iterable[str]:
 
 
 def _data(records: _Records) -> list[Part]:
+    counted = ("cases", "patients")
     parts = [
-        [name, counts["cases"], counts["patients"]]
-        for name, counts in records.summary["parts"].items()
+        [f"fold {number}: {part}" if records.in_folds else part, *map(counts.get, counted)]
+        for number, training in enumerate(records.trainings)
+        for part, counts in training["parts"].items()
     ]
     listed = sorted(f"{row.volume_uid} {row.split}" for row in records.cases.itertuples())
     split = hashlib.sha256("\n".join(listed).encode()).hexdigest()
@@ -212,8 +278,10 @@ def _data(records: _Records) -> list[Part]:
 def _training(records: _Records) -> list[Part]:
     config, summary = records.finetuned.config, records.summary
     rows = [
-        ("steps", str(summary["steps"])),
-        ("weights of step", str(summary["selected_step"])),
+        *(
+            (name, ", ".join(str(training[key]) for training in records.trainings))
+            for name, key in (("steps", "steps"), ("weights of step", "selected_step"))
+        ),
         ("patches in a batch", str(config["batch_size"])),
         ("optimiser", _shown(config["optim"])),
         ("random seed", str(config["seed"])),
@@ -223,9 +291,11 @@ def _training(records: _Records) -> list[Part]:
 
 
 def _origin(records: _Records) -> list[Part]:
-    report: list[str] = records.summary["load_report"]
+    report: list[str] = records.trainings[0]["load_report"]
     if not report:
-        lines = ["Trained from scratch; no other weights went into it."]
+        regime = records.finetuned.config["regime"]["name"]
+        start = start_told(regime, pretrained=False)
+        lines = [f"Trained from {start}; no other weights went into it."]
     elif report[0].startswith("weights of "):
         lines = [
             f"It starts from {report[0]}: cite that project, and keep to its licence, wherever "
@@ -234,8 +304,11 @@ def _origin(records: _Records) -> list[Part]:
     else:
         lines = ["It starts from an encoder that medssl pretrained: cite that run and its data."]
     shares = [f"{line}." for line in report if line.endswith("weights matched")]
-    sha256 = records.finetuned.about["weights_sha256"]
-    return [*map(text, [*lines, *shares]), table(["sha256 of", ""], [("the weights", sha256)])]
+    hashes = [
+        (f"the weights of fold {number}" if records.in_folds else "the weights", sha256)
+        for number, sha256 in enumerate(records.weights)
+    ]
+    return [*map(text, [*lines, *shares]), table(["sha256 of", ""], hashes)]
 
 
 def _has(records: _Records) -> bool:

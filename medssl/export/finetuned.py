@@ -18,6 +18,8 @@ from medssl.models.build import Classifier, Segmenter
 from medssl.models.config import ModelConfig, PatchSize
 from medssl.models.pretrained import described_model
 from medssl.models.weights import read_metadata, read_weights
+from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
+from medssl.transfer.ensemble import read_ensemble
 from medssl.transfer.networks import network_of
 from medssl.transfer.regimes import load_as_evaluated
 from medssl.transfer.task_config import ClassificationTask, SegmentationTask, TaskConfig
@@ -106,9 +108,17 @@ def load_finetuned(run: Path) -> Finetuned:
     """The network that a finished fine-tuning run kept.
 
     Raises:
-        ConfigError, CheckpointError: as `read_network`; or the run is not finished.
+        ConfigError, CheckpointError: as `read_network`; or the run is not finished, or its network
+            takes several channels.
     """
     found = read_network(run)
+    channels = json.loads(found.about.get("channels", "null")) or ()
+    if len(channels) > 1:
+        raise ConfigError(
+            f"the network in {run} takes {len(channels)} channels ({', '.join(channels)}); "
+            "networks of one series are exported. Its weights, with the network's configuration "
+            "in their metadata, are in checkpoints/model.safetensors"
+        )
     if not (run / "summary.json").is_file():
         raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
     return found
@@ -121,11 +131,21 @@ def read_network(run: Path, *, flips: bool = True) -> Finetuned:
     (unless `flips` is False), and with its temperature.
 
     Raises:
-        ConfigError: `run` is no folder of a fine-tuning run, or of a task that is not exported.
+        ConfigError: `run` is no folder of a fine-tuning run, a cross-validation's, or of a task
+            that is not exported.
         CheckpointError: there are no weights, or they do not say what they fit.
     """
+    if (run / ENSEMBLE).is_file():
+        fold = run / "folds" / "0"
+        raise ConfigError(
+            f"{run} is a cross-validation, of {len(read_ensemble(run))} networks that answer "
+            f"together, and what is written holds one; name one of them ({fold}, whose results are "
+            "its own), or train one network with split.source: fractions. medssl predict takes the "
+            "whole of it, and so does medssl export card"
+        )
     written = run / "config.yaml"
-    if not written.is_file() or not written.read_text("utf-8").startswith("# finetune\n"):
+    stages = ("# finetune\n", "# fold\n")  # a fold is a training like any other
+    if not written.is_file() or not written.read_text("utf-8").startswith(stages):
         raise ConfigError(f"{run} is no folder of a fine-tuning run; `medssl finetune` makes one")
     weights = run / "checkpoints" / "model.safetensors"
     about = read_metadata(weights)

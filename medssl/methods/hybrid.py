@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from medssl.augment.batch import Batch
 from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
-from medssl.methods.base import Method, Pictures
+from medssl.methods.base import Pictures
 from medssl.methods.config import HybridConfig, MAEConfig
 from medssl.methods.contrast import (
     NegativesWatch,
@@ -40,13 +40,14 @@ from medssl.methods.dense import (
 )
 from medssl.methods.gather import gather, rank
 from medssl.methods.mae import cube_side, explained_share
+from medssl.methods.masked import MaskedMethod
 from medssl.methods.momentum import cosine_momentum, follow, teacher_of
 from medssl.methods.reconstruction import BlockReconstruction, block_voxels
 from medssl.models.build import build_decoder, build_encoder
 from medssl.models.config import ModelConfig, PatchSize
 
 
-class Hybrid(Method):
+class Hybrid(MaskedMethod):
     """A student that reconstructs what was masked and agrees with its own moving average.
 
     Blocks of the input are painted over for every encoder, a ViT's tokens among them, so that one
@@ -69,6 +70,7 @@ class Hybrid(Method):
     ) -> None:
         super().__init__()
         self.config = config
+        self.mask_ratio = config.mask_ratio
         self.seed = seed
         self.overlap = config.overlap
         self.weights = {
@@ -132,10 +134,14 @@ class Hybrid(Method):
         crops, clean = batch["image"][:, 0], batch["clean"][:, 0]
         inside = batch.get("body", batch["valid"]).flatten(0, 1)
         masks = self._masks(batch["index"], inside, step)[0::2]
-        painted = self.reconstruction.painted(crops, masks)
-        output = self.reconstruction.decoded(painted, self.encoder.features(painted))
         hidden = block_voxels(masks, self.grid, self.side)
-        return Pictures(crops.masked_fill(hidden, torch.nan), output.float(), clean)
+        output = self.fill(crops, inside[0::2], masks)
+        return Pictures(crops.masked_fill(hidden, torch.nan), output, clean)
+
+    def fill(self, image_BCDHW: Tensor, inside_B1DHW: Tensor, masked_BN: Tensor) -> Tensor:
+        """See `MaskedMethod.fill`; the student's answer."""
+        painted = self.reconstruction.painted(image_BCDHW, masked_BN)
+        return self.reconstruction.decoded(painted, self.encoder.features(painted)).float()
 
     @property
     def trained_decoder(self) -> nn.Module:
@@ -148,7 +154,7 @@ class Hybrid(Method):
         side = self.side
         blocks = inside.reshape(-1, d, side, h, side, w, side).any(dim=6).any(dim=4).any(dim=2)
         views = (2 * index.cpu()[:, None] + torch.arange(2)).flatten()
-        ratio = self.config.mask_ratio
+        ratio = self.mask_ratio
         masks = draw_token_masks(self.seed, step, views, self.grid, ratio, blocks.cpu())
         return masks.to(inside.device)
 

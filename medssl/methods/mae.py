@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from medssl.augment.batch import Batch
 from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
-from medssl.methods.base import Method, Pictures
+from medssl.methods.base import Pictures
 from medssl.methods.config import MAEConfig
+from medssl.methods.masked import MaskedMethod
 from medssl.methods.reconstruction import BlockReconstruction, TokenReconstruction, block_voxels
 from medssl.models.build import build_decoder, build_encoder
 from medssl.models.config import ModelConfig, PatchSize, ViTConfig
@@ -35,7 +36,7 @@ _FEWEST_BLOCKS = 27
 _VARIANCE_FLOOR = 1e-6
 
 
-class MAE(Method):
+class MAE(MaskedMethod):
     """Reconstruction of masked cubes: a ViT's tokens, or blocks of a CNN's input.
 
     A ViT is to predict each token normalised by its own mean and deviation, a CNN the voxels as
@@ -91,19 +92,24 @@ class MAE(Method):
         return {"loss": loss, "explained": explained, "counted": share}
 
     def pictures(self, batch: Batch, step: int) -> Pictures:
-        """See `Method.pictures`; nothing was asked of the output where the input was shown.
-
-        A ViT says each token but for its mean and deviation: to be looked at, its answer is given
-        those of the true token, so that its brightness and contrast are no merit of the network.
-        """
-        image, inside, masked = self._hide(batch, step)
-        predicted = self.reconstruction(self.encoder, image, masked).float()
-        if isinstance(self.reconstruction, TokenReconstruction):
-            mean, deviation = _moments(cut_tokens(image.float(), self.side), inside)
-            predicted = predicted * deviation + mean
+        """See `Method.pictures`; nothing was asked of the output where the input was shown."""
+        image, _, masked = self._hide(batch, step)
         hidden = block_voxels(masked, self.grid, self.side)
-        output = _joined(predicted, self.grid, self.side)
+        output = self.fill(image, _to_predict(batch), masked)
         return Pictures(image.masked_fill(hidden, torch.nan), output, image)
+
+    def fill(self, image_BCDHW: Tensor, inside_B1DHW: Tensor, masked_BN: Tensor) -> Tensor:
+        """See `MaskedMethod.fill`.
+
+        A ViT says each token but for its mean and deviation: its answer is given those of the true
+        token, so that its brightness and contrast are no merit of the network.
+        """
+        predicted = self.reconstruction(self.encoder, image_BCDHW, masked_BN).float()
+        if isinstance(self.reconstruction, TokenReconstruction):
+            inside = cut_tokens(inside_B1DHW.expand_as(image_BCDHW), self.side)
+            mean, deviation = _moments(cut_tokens(image_BCDHW.float(), self.side), inside)
+            predicted = predicted * deviation + mean
+        return _joined(predicted, self.grid, self.side)
 
     def _hide(self, batch: Batch, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Patches, their tokens' voxels of body (or scan), and which tokens (B, N) are hidden."""

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from medssl.augment.batch import Batch
 from medssl.augment.masks import draw_token_masks
 from medssl.errors import ConfigError
-from medssl.methods.base import Method, Pictures
+from medssl.methods.base import Pictures
 from medssl.methods.config import SimMIMConfig
 from medssl.methods.mae import explained_share, largest_block
+from medssl.methods.masked import MaskedMethod
 from medssl.methods.reconstruction import block_voxels
 from medssl.models.build import build_encoder
 from medssl.models.config import ModelConfig, PatchSize, ViTConfig
@@ -33,7 +34,7 @@ from medssl.models.tokens import cut_tokens
 from medssl.models.vit import ViTEncoder, positions_on
 
 
-class SimMIM(Method):
+class SimMIM(MaskedMethod):
     """L1 between the hidden voxels of the body and what a linear head makes of the deepest map.
 
     A learned token stands for each hidden token of a ViT; for other encoders hidden cubes of the
@@ -93,8 +94,13 @@ class SimMIM(Method):
     def pictures(self, batch: Batch, step: int) -> Pictures:
         """See `Method.pictures`; nothing was asked of the output where the input was shown."""
         image, _, masked, hidden = self._hide(batch, step)
-        predicted = self._predict(image, masked, hidden)
-        return Pictures(image.masked_fill(hidden, torch.nan), predicted.float(), image)
+        output = self._predict(image, masked, hidden).float()
+        return Pictures(image.masked_fill(hidden, torch.nan), output, image)
+
+    def fill(self, image_BCDHW: Tensor, inside_B1DHW: Tensor, masked_BN: Tensor) -> Tensor:
+        """See `MaskedMethod.fill`."""
+        hidden = block_voxels(masked_BN, self.grid, self.side)
+        return self._predict(image_BCDHW, masked_BN, hidden).float()
 
     def _hide(self, batch: Batch, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Patches, their voxels of body (or scan), the hidden cells (B, N), and their voxels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from medssl.augment.config import PatchConfig
 from medssl.engine.loop import default_device
@@ -23,27 +24,46 @@ from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
 from medssl.transfer.ensemble import read_ensemble
 from medssl.transfer.networks import network_of
 from medssl.transfer.regimes import load_as_evaluated
-from medssl.transfer.task_config import (
-    ClassificationTask,
-    OrdinalTask,
-    SegmentationTask,
-    TaskConfig,
-)
+from medssl.transfer.task_config import MultilabelTask, RegressionTask, TaskConfig
 
 _TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
 
 
 class Averaged(nn.Module):
-    """Logits of the mean of several networks' probabilities, over axis 1."""
+    """Several networks as one: the mean of what they predict.
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    Of numbers (regression) that is the mean of the outputs; else logits of the mean of the
+    probabilities, of classes over axis 1 or, multilabel, of each label.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], task: TaskConfig) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.task = task
 
     def forward(self, images_BCDHW: Tensor) -> Tensor:
         """(B, K) or (B, K, D, H, W), as the networks give it."""
-        logs = [network(images_BCDHW).float().log_softmax(dim=1) for network in self.networks]
-        return torch.stack(logs).logsumexp(dim=0) - math.log(len(logs))
+        outputs = torch.stack([network(images_BCDHW).float() for network in self.networks])
+        match self.task:
+            case RegressionTask():
+                return outputs.mean(dim=0)
+            case MultilabelTask():
+                there, absent = (logsigmoid(x).logsumexp(dim=0) for x in (outputs, -outputs))
+                return there - absent
+        return outputs.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(outputs))
+
+
+class InUnits(nn.Module):
+    """A regression's network with its output in the label's units."""
+
+    def __init__(self, network: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.network, self.mean, self.std = network, mean, std
+
+    def forward(self, images_BCDHW: Tensor) -> Tensor:
+        """(B, 1)."""
+        standardised: Tensor = self.network(images_BCDHW)
+        return standardised.float() * self.std + self.mean
 
 
 @dataclass(frozen=True)
@@ -51,16 +71,20 @@ class TrainedModel:
     """A network in evaluation mode, on the GPU where there is one.
 
     Attributes:
-        classes: names of the classes by number; in segmentation the foreground values of the mask.
+        network: gives logits; in regression the number itself, in the label's units.
+        classes: names of the classes by number; in segmentation the foreground values of the mask,
+            multilabel the labels, in regression none.
         patch: size and spacing of what it was trained on.
+        channels: series that are a case together, see `medssl.transfer.channels`; None: one.
         weights_sha256: as `medssl.models.weights.weights_sha256` counts.
     """
 
     network: nn.Module
-    task: ClassificationTask | OrdinalTask | SegmentationTask
+    task: TaskConfig
     classes: tuple[str, ...]
     patch: PatchConfig
     weights_sha256: str
+    channels: tuple[str, ...] | None
 
     def described(self) -> dict[str, object]:
         """What is kept beside the results: no path, no patient."""
@@ -76,8 +100,8 @@ def load_trained(run: Path) -> TrainedModel:
     """The model of a finished fine-tuning run; after a cross-validation, the mean of its folds.
 
     Raises:
-        CheckpointError: `run` is none, is not finished, or of a task or network that this medssl
-            does not know.
+        CheckpointError: `run` is none, is not finished, or of a network that this medssl does not
+            know.
     """
     settings = run / "config.yaml"
     in_folds = (run / ENSEMBLE).is_file()
@@ -99,22 +123,26 @@ def load_trained(run: Path) -> TrainedModel:
             f"{run} is of a model that this medssl does not know; fine-tune again, or use the "
             "medssl that made it"
         ) from error
-    if not isinstance(task, ClassificationTask | OrdinalTask | SegmentationTask):
-        raise CheckpointError(
-            f"{run}: medssl predict knows no task {task.name}; its results on the test part are in "
-            "predictions.parquet"
-        )
-    networks = []
+    networks: list[nn.Module] = []
     for path, one, model in zip(weights, about, models, strict=True):
         network = network_of(task, model, int(one.get("in_channels", "1")), classes, patch.size)
         try:
             load_as_evaluated(network, read_weights(path), one)
+            networks.append(_in_units(network, task, one))
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path} does not fit the network that it names") from error
-        networks.append(network)
-    whole = Averaged(networks) if in_folds else networks[0]
+    whole = Averaged(networks, task) if in_folds else networks[0]
     whole.eval().requires_grad_(False).to(default_device())
-    return TrainedModel(whole, task, classes, patch, _digest(about))
+    channels = json.loads(about[0].get("channels", "null"))
+    named = tuple(channels) if channels and len(channels) > 1 else None
+    return TrainedModel(whole, task, classes, patch, _digest(about), named)
+
+
+def _in_units(network: nn.Module, task: TaskConfig, about: Mapping[str, str]) -> nn.Module:
+    """Of a regression's network what answers in the label's units; others as they are."""
+    if not isinstance(task, RegressionTask):
+        return network
+    return InUnits(network, float(about["target_mean"]), float(about["target_std"]))
 
 
 def _digest(about: list[dict[str, str]]) -> str:

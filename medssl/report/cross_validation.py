@@ -27,6 +27,7 @@ from medssl.report.page import (
     verdict,
     write_page,
 )
+from medssl.transfer.regime_config import start_told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +57,8 @@ def write_cross_validation_report(
         predictions: out of fold, with the column `fold`; mask paths relative to the run.
     """
     shown = without_paths(config)
-    start = "a pretrained encoder" if config.init is not None else "scratch"
-    load_report = done[0].summary["load_report"] or ["from scratch"]
+    start = start_told(config.regime.name, pretrained=config.init is not None)
+    load_report = done[0].summary["load_report"] or [f"from {start}"]
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),

@@ -30,6 +30,7 @@ def embedding_map_parts(
     cases: pd.DataFrame,
     classes: tuple[str, ...] | None,
     patch: PatchConfig,
+    channels: tuple[str, ...] | None = None,
 ) -> list[Part]:
     """One map by class, where there are classes, and one by modality, where there are several.
 
@@ -45,7 +46,7 @@ def embedding_map_parts(
     if len(cases) < 3:
         return []
     uids = [str(uid) for uid in cases["volume_uid"]]
-    embedded = embed_volumes(encoder, store, uids, patch, batch_size=8)
+    embedded = embed_volumes(encoder, store, uids, patch, batch_size=8, channels=channels)
     points, shares = principal_components(embedded)
     tested = (cases["split"] == "test").to_numpy()
     told = (

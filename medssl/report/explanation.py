@@ -46,10 +46,12 @@ def explanation_sections(
     classes = None
     if isinstance(finetuned.network, Classifier):
         classes = finetuned.classes
-        parts = saliency_parts(finetuned.network, store, test, classes, patch)
+        parts = saliency_parts(finetuned.network, store, test, classes, patch, config.channels)
         sections.append(Section("What the answers rest on", parts))
-    parts_of = pd.read_parquet(run.path / "cases.parquet", columns=["volume_uid", "split"])
+    volumes = pd.read_parquet(run.path / "cases.parquet")
+    parts_of = volumes.loc[volumes["channel"] == 0, ["volume_uid", "split"]]
     labels = labelled_cases(store, config.task).frame[["volume_uid", "y_true"]]
     cases = parts_of.merge(labels, on="volume_uid", validate="one_to_one")
-    parts = embedding_map_parts(finetuned.network.encoder, store, cases, classes, patch)
+    encoder = finetuned.network.encoder
+    parts = embedding_map_parts(encoder, store, cases, classes, patch, config.channels)
     return [*sections, *([Section("A map of the cases", parts)] if parts else [])]

@@ -23,6 +23,8 @@ from medssl.report.page import (
     verdict,
     write_page,
 )
+from medssl.report.quality_facts import count_of
+from medssl.transfer.regime_config import start_told
 from medssl.transfer.subgroups import LEAST_PATIENTS
 
 if TYPE_CHECKING:
@@ -45,14 +47,14 @@ def write_finetuning_report(
 ) -> Path:
     """Write report.html and loss.png to the run's folder; returns the page's path."""
     shown = without_paths(config)
-    start = "a pretrained encoder" if config.init is not None else "scratch"
+    start = start_told(config.regime.name, pretrained=config.init is not None)
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
         Section("Results on the test part", [*results_parts(results), *rules(config, results)]),
         Section("By subgroup", subgroup_parts(results)),
         Section("Training", _curves(run, fitted, results.primary)),
-        Section("Initial weights", [code("\n".join(fitted.load_report or ["from scratch"]))]),
+        Section("Initial weights", [code("\n".join(fitted.load_report or [f"from {start}"]))]),
     ]
     sections += explanation_sections(run, config, store, fitted.predictions)
     sections.append(Section("Configuration", [code(yaml.safe_dump(shown, sort_keys=False))]))
@@ -85,8 +87,8 @@ def results_parts(results: Results) -> list[Part]:
     patients = next(iter(results.metrics.values())).patients
     parts.append(
         text(
-            f"With their 95 % intervals over 2,000 resamples of the {patients} patients, within "
-            "their class where there are classes; a patient's cases stay together."
+            f"With their 95 % intervals over 2,000 resamples of {count_of(patients, 'patient')}, "
+            "within their class where there are classes; a patient's cases stay together."
         )
     )
     if results.size is not None:
@@ -129,6 +131,11 @@ def rules(config: FinetuneConfig, results: Results) -> list[Part]:
     told = []
     if "auprc_macro" in results.metrics:
         told.append("The chance level of auprc_macro is the share of positive cases.")
+    if "ece" in results.metrics:
+        told.append(
+            "ece of few cases is far above 0 even where the probabilities are right; its interval "
+            "is that of its spread about the value, not of the error of a larger test part."
+        )
     if "sensitivity" in results.metrics:
         told.append(
             "Sensitivity and specificity are read at the threshold where their sum is highest on "

@@ -7,6 +7,7 @@ Selvaraju et al., Grad-CAM: Visual explanations from deep networks via gradient-
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,13 @@ from scipy.special import softmax
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig
 from medssl.augment.reader import Reader
-from medssl.augment.spatial import sample_volume
 from medssl.models.build import Classifier
 from medssl.models.vit import ViTEncoder
 from medssl.report.page import Part, figure, text
 from medssl.store import Store
+from medssl.transfer.channels import channel_scans
 from medssl.transfer.classification_metrics import targets_and_logits
-from medssl.transfer.sources import foreground_centre, scans_of
+from medssl.transfer.sources import centre_crop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +44,11 @@ def saliency_parts(
     test: pd.DataFrame,
     classes: tuple[str, ...],
     patch: PatchConfig,
+    channels: tuple[str, ...] | None = None,
 ) -> list[Part]:
     """Pictures of the test cases that were answered most confidently, right and wrong.
+
+    Of several channels the first is shown; a block is hidden in all of them.
 
     Args:
         network: in evaluation mode.
@@ -53,19 +57,20 @@ def saliency_parts(
     parts = [text(_told(network))]
     chosen = confident_cases(test)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    for place, scan in zip(chosen, scans_of(store, test.iloc[chosen]), strict=True):
+    uids = test["volume_uid"].iloc[chosen].tolist()
+    for place, case in zip(chosen, channel_scans(store, uids, channels), strict=True):
         y, logits = targets_and_logits(test.iloc[[place]])
         answer, truth = int(logits[0].argmax()), int(y[0])
-        crop = sample_volume(reader, scan, patch.size, patch.spacing_mm, foreground_centre(scan))
-        background = scan.normaliser.background
-        cam = grad_cam(network, crop.image, answer)
-        drop = occlusion(network, crop.image, answer, background)
+        crop = centre_crop(reader, case, patch)
+        scan = case[0]
+        cam = grad_cam(network, crop, answer)
+        drop = occlusion(network, crop, answer, [of.normaliser.background for of in case])
         spacing_mm = np.asarray(scan.patch_spacing(patch.spacing_mm))
         share = softmax(logits[0])[answer]
         verdict = "right" if answer == truth else f"wrong, it is {classes[truth]}"
         parts.append(
             figure(
-                saliency_figure(crop.image, cam, drop, spacing_mm),
+                saliency_figure(crop[0], cam, drop, spacing_mm),
                 f"Volume {scan.volume_uid[:8]}: {classes[answer]} with {share:.0%} ({verdict}). "
                 f"Hiding a block takes at most {max(drop.max(), 0):.3f} of it, and adds at most "
                 f"{max(-drop.min(), 0):.3f}.",
@@ -88,7 +93,9 @@ def confident_cases(test: pd.DataFrame) -> list[int]:
 
 
 def grad_cam(network: Classifier, image: Map, answer: int) -> Map | None:
-    """(D, H, W) Grad-CAM of the encoder's deepest map for class `answer`, 0 to 1.
+    """(D, H, W) Grad-CAM of the encoder's deepest map of a (C, D, H, W) crop for class `answer`.
+
+    From 0 to 1.
 
     None where that map is tokens without a grid, or where nothing speaks for the class.
     """
@@ -104,33 +111,53 @@ def grad_cam(network: Classifier, image: Map, answer: int) -> Map | None:
         # Without MONAI's own scaling, which would make evidence of noise where there is none.
         found = cam.compute_map(batch, class_idx=answer)
     raised = torch.nn.functional.interpolate(
-        found.detach().float(), size=image.shape, mode="trilinear"
+        found.detach().float(), size=image.shape[1:], mode="trilinear"
     )[0, 0]
     top = float(raised.max())
     return None if top <= 0 else (raised / top).cpu().numpy()
 
 
-def occlusion(network: Classifier, image: Map, answer: int, background: float) -> Map:
-    """(D, H, W) by how much the probability of `answer` falls where a block is made background."""
+def occlusion(network: Classifier, image: Map, answer: int, backgrounds: Sequence[float]) -> Map:
+    """(D, H, W) by how much the probability of `answer` falls where a block is made background.
+
+    Args:
+        image: (C, D, H, W).
+        backgrounds: of each channel.
+    """
     from monai.visualize import OcclusionSensitivity
 
-    batch = _batch(network, image)
-    block = [max(side // _BLOCKS, 1) for side in image.shape]
+    raised = _Raised(network, backgrounds)
+    batch = _batch(network, image) - raised.backgrounds
+    block = [max(side // _BLOCKS, 1) for side in image.shape[1:]]
     occluded = OcclusionSensitivity(
-        network,
+        raised,
         mask_size=block,
         n_batch=_AT_ONCE,
         verbose=False,
-        mode=float(background),
+        mode=0.0,
         overlap=0.5,
         activate=_softmax,  # MONAI's own choice is by the number of input channels: here a sigmoid
     )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how MONAI indexes, which torch will change
-        whole = _softmax(network(batch))[0, answer]
+        whole = _softmax(raised(batch))[0, answer]
         probabilities, _ = occluded(batch)
     drop: Map = (whole - probabilities[0, answer]).float().cpu().numpy()
     return drop
+
+
+class _Raised(torch.nn.Module):
+    """A network of images whose background is 0 in every channel: MONAI hides by one number."""
+
+    def __init__(self, network: Classifier, backgrounds: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        levels = torch.tensor(list(backgrounds), dtype=torch.float32)[None, :, None, None, None]
+        self.backgrounds = levels.to(next(network.parameters()).device)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.network(batch + self.backgrounds)
+        return answer
 
 
 def saliency_figure(
@@ -205,4 +232,4 @@ def _softmax(logits_BK: torch.Tensor) -> torch.Tensor:
 
 def _batch(network: Classifier, image: Map) -> torch.Tensor:
     device = next(network.parameters()).device
-    return torch.from_numpy(image)[None, None].to(device)
+    return torch.from_numpy(image)[None].to(device)

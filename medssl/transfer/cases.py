@@ -10,6 +10,7 @@ import pandas as pd
 from medssl.errors import ConfigError, StoreError, TrainingError
 from medssl.store import Store
 from medssl.store.splits import split_patients
+from medssl.transfer.channels import Channels, match_channels
 from medssl.transfer.config import SplitConfig
 from medssl.transfer.targets import known_labels, targets_of
 from medssl.transfer.task_config import ClassificationTask, OrdinalTask, TaskConfig
@@ -24,20 +25,27 @@ class LabelledCases:
     Attributes:
         frame: volume_uid, patient_key and the columns of `targets.Targets`, by volume_uid.
         classes: as `targets.Targets` has them.
-        unlabelled: how many of the store's volumes have no such label.
+        unlabelled: how many of the store's volumes have no such label; where channels are named,
+            of those of the first.
+        told: what a case is made of and what is left out for it; empty where it is one volume.
     """
 
     frame: pd.DataFrame
     classes: tuple[str, ...]
     unlabelled: int
+    told: tuple[str, ...] = ()
 
 
-def labelled_cases(store: Store, task: TaskConfig) -> LabelledCases:
+def labelled_cases(
+    store: Store, task: TaskConfig, channels: Channels | None = None
+) -> LabelledCases:
     """All volumes that carry the task's label; the others are counted.
+
+    Where channels are named, the volumes of the first whose patient has the others too.
 
     Raises:
         StoreError: the store has no such label.
-        ConfigError: its values do not suit the task.
+        ConfigError: its values do not suit the task; or no case has a series of every channel.
     """
     targets = targets_of(store, task)
     rows = store.manifest.loc[sorted(targets.frame.index), ["volume_uid", "patient_key"]]
@@ -46,11 +54,20 @@ def labelled_cases(store: Store, task: TaskConfig) -> LabelledCases:
         raise ConfigError(
             f"no volume of the store has one of the classes {', '.join(targets.classes)}"
         )
-    return LabelledCases(frame, targets.classes, len(store.manifest) - len(frame))
+    if channels is None:
+        return LabelledCases(frame, targets.classes, len(store.manifest) - len(frame))
+    match = match_channels(store, frame["volume_uid"].tolist(), channels)
+    if not match.volumes:
+        raise ConfigError("; ".join(["no case has all channels", *match.lines()]))
+    kept = frame[frame["volume_uid"].isin([uids[0] for uids in match.volumes])]
+    unlabelled = match.in_store - (len(frame) - match.other_series)
+    return LabelledCases(
+        kept.reset_index(drop=True), targets.classes, unlabelled, tuple(match.lines())
+    )
 
 
 def split_cases(
-    store: Store, task: TaskConfig, split: SplitConfig
+    store: Store, task: TaskConfig, split: SplitConfig, channels: Channels | None = None
 ) -> tuple[LabelledCases, pd.DataFrame, int]:
     """The labelled cases, their frame with the column `split`, and how many cases have no part.
 
@@ -63,7 +80,7 @@ def split_cases(
         StoreError, ConfigError: as `labelled_cases`; or the split is not there.
         TrainingError: a patient is in two parts, or a part is empty.
     """
-    cases = labelled_cases(store, task)
+    cases = labelled_cases(store, task, channels)
     if split.source == "cases":
         given = store.split_labels()
         if given.empty:

@@ -42,7 +42,7 @@ class Classification(WholeVolumeTask):
         super().__init__(config, store)
         check_classes(cases, classes)
         self.source = ClassificationSource(Sampling.of(config, store, cases, seed), len(classes))
-        self.network = network_of(config.task, model, 1, classes, self.patch.size)
+        self.network = network_of(config.task, model, config.in_channels, classes, self.patch.size)
         self.objective = ClassificationObjective(self.network, config.task.label_smoothing)
 
     def columns(self, outputs: Array) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medssl.augment.config import AugmentConfig
 from medssl.config import Config
@@ -29,6 +29,14 @@ class FitConfig(Config):
     """One training on labels; a study runs many that differ in weights, cases and seed."""
 
     task: TaskConfig = Field(description="What is learned: its name and settings.")
+    channels: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Series that are a case together, each a modality or a contrast of the "
+        "manifest, such as [CT, PT] or [T1, FLAIR]. The first carries the label or the mask; the "
+        "others are the same patient's, resampled onto its patches. null: every labelled volume "
+        "is a case of its own.",
+    )
     init: Path | None = Field(
         None,
         description="Folder of a pretraining run, or a safetensors file with its encoder; or "
@@ -114,6 +122,18 @@ class FitConfig(Config):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_differ(cls, channels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if channels is not None and len(set(channels)) < len(channels):
+            raise ValueError("a channel is named twice")
+        return channels
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network's input."""
+        return len(self.channels or ("",))
 
     @property
     def selection_metric(self) -> str:

@@ -10,13 +10,12 @@ import torch
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig
 from medssl.augment.reader import Reader
-from medssl.augment.scan_info import ScanInfo
-from medssl.augment.spatial import sample_volume
 from medssl.models.encoder import Encoder
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
+from medssl.transfer.channels import Channels, channel_scans
 from medssl.transfer.metrics import Floats
-from medssl.transfer.sources import foreground_centre
+from medssl.transfer.sources import centre_crop
 
 
 def embed_volumes(
@@ -26,12 +25,14 @@ def embed_volumes(
     patch: PatchConfig,
     batch_size: int = 32,
     progress: Progress = SILENT,
+    channels: Channels | None = None,
 ) -> Floats:
     """(N, embed_dim) float64: each volume's pooled embedding, in the order of `volume_uids`.
 
-    A volume is one upright crop around the middle of its foreground's box, as a classifier is
-    given it in prediction; nothing is augmented. The encoder runs in evaluation mode, on the device
-    where it is, and is left in the mode that it was in.
+    A volume, with those of its patient that are its further channels, is one upright crop around
+    the middle of its foreground's box, as a classifier is given it in prediction; nothing is
+    augmented. The encoder runs in evaluation mode, on the device where it is, and is left in the
+    mode that it was in.
 
     Raises:
         ConfigError: the patch does not suit the encoder.
@@ -40,21 +41,18 @@ def embed_volumes(
     encoder.check_patch(patch.size)
     device = next(encoder.parameters()).device
     reader = Reader(store, CacheConfig(gigabytes=0))
-    rows = store.manifest.loc[list(volume_uids)]
-    embedded = np.empty((len(rows), encoder.embed_dim))
+    cases = channel_scans(store, volume_uids, channels)
+    embedded = np.empty((len(cases), encoder.embed_dim))
     was_training = encoder.training
     encoder.eval()
-    progress.start("embedding", len(rows))
+    progress.start("embedding", len(cases))
     try:
-        for start in range(0, len(rows), batch_size):
-            images = []
-            for _, row in rows.iloc[start : start + batch_size].iterrows():
-                scan = ScanInfo.from_row({str(name): value for name, value in row.items()})
-                centre = foreground_centre(scan)
-                crop = sample_volume(reader, scan, patch.size, patch.spacing_mm, centre)
-                images.append(crop.image)
+        for start in range(0, len(cases), batch_size):
+            images = [
+                centre_crop(reader, case, patch) for case in cases[start : start + batch_size]
+            ]
             with torch.inference_mode():
-                batch = torch.from_numpy(np.stack(images))[:, None].to(device)
+                batch = torch.from_numpy(np.stack(images)).to(device)
                 pooled = encoder.embed(batch).float().cpu().numpy()
             embedded[start : start + len(images)] = pooled
             progress.advance(len(images))

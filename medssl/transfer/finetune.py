@@ -12,20 +12,26 @@ import pandas as pd
 from medssl import tracking
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError
+from medssl.models.config import ModelConfig
+from medssl.models.weights import load_encoder
 from medssl.progress import SILENT, Progress
 from medssl.report.finetuning import write_finetuning_report
+from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
 from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
+from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
 from medssl.transfer.digests import data_digests
 from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
 from medssl.transfer.fit import Fit, fit
 from medssl.transfer.folds import fold_cases
-from medssl.transfer.initial import resolve_model, told_of_pretraining
+from medssl.transfer.initial import resolve_model, told_of_pretraining, weights_file
 from medssl.transfer.metrics import with_case_columns
+from medssl.transfer.networks import network_of
 from medssl.transfer.operating_point import with_operating_point
 from medssl.transfer.predictions import write_predictions
+from medssl.transfer.regimes import prepare
 from medssl.transfer.results import Results, results_of_test_part
 from medssl.transfer.tracked import start_tracking
 
@@ -63,13 +69,18 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("fine-tuning runs in one process; start it without torchrun")
     store = open_store(config.store)
-    resolve_model(config)
+    model = resolve_model(config)
     in_folds = config.split.source == "folds"
     if in_folds:
-        labelled, cases = fold_cases(store, config.task, config.split)
+        labelled, cases = fold_cases(store, config.task, config.split, config.channels)
         without_part = 0
     else:
-        labelled, cases, without_part = split_cases(store, config.task, config.split)
+        labelled, cases, without_part = split_cases(
+            store, config.task, config.split, config.channels
+        )
+    if not RunFolder(out, "finetune", None).is_done:
+        # Before there is a folder, which the configuration that is put right could not use.
+        _check_network(config, model, labelled.classes)
     run = RunFolder.open(out, config, "finetune")
     try:
         if run.is_done:
@@ -84,6 +95,19 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
         return _result(run, was_done=False)
     finally:
         run.close()
+
+
+def _check_network(config: FinetuneConfig, model: ModelConfig, classes: tuple[str, ...]) -> None:
+    """Build the network once as training will, with its initial weights and its regime.
+
+    Raises:
+        ConfigError: task, network, patch and regime do not suit each other.
+        CheckpointError: too little of the initial weights matches the network.
+    """
+    network = network_of(config.task, model, config.in_channels, classes, config.augment.patch.size)
+    if config.init is not None:
+        load_encoder(weights_file(config.init), network, min_matched=config.min_matched)
+    prepare(network, config.regime)
 
 
 def _finetune(
@@ -118,22 +142,24 @@ def _notes(
     if "fold" in cases:
         patients = labelled.frame["patient_key"].nunique()
         parts = [
-            f"{config.split.folds} folds of {len(labelled.frame)} cases of {patients} patients, "
-            f"each tested once; in each fold {config.split.val:.0%} of the others validate"
+            f"{config.split.folds} folds of {count_of(len(labelled.frame), 'case')} of "
+            f"{count_of(patients, 'patient')}, each tested once; in each fold "
+            f"{config.split.val:.0%} of the others validate"
         ]
     else:
         parts = [
-            f"{part} {counts['cases']} cases of {counts['patients']} patients"
+            f"{part} {count_of(counts['cases'], 'case')} of "
+            f"{count_of(counts['patients'], 'patient')}"
             for part, counts in describe_parts(cases).items()
         ]
     classes = [f"classes {', '.join(labelled.classes)}"] if labelled.classes else []
-    notes = ["; ".join([*classes, *parts])]
+    notes = ["; ".join([*classes, *parts]), *labelled.told]
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled} volumes without this label are left out")
     if without_part:
         notes.append(f"{without_part} labelled cases are in no part of the split")
     if config.init is not None:
-        tested = cases[cases["split"] == "test"]
+        tested = volumes_of_cases(store, cases[cases["split"] == "test"], config.channels)
         notes.append(told_of_pretraining(config.init, store, tested))
     return notes
 
@@ -170,7 +196,7 @@ def _write(
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
         "parts": describe_parts(cases),
-        "data_sha256": data_digests(store, cases),
+        "data_sha256": data_digests(store, cases, config.channels),
         "notes": notes,
         "load_report": fitted.load_report,
         "calibration": fitted.calibration and fitted.calibration.as_dict(),

@@ -22,6 +22,7 @@ from medssl.store import Store
 from medssl.tracking import Tracker
 from medssl.transfer.calibration import Calibration, calibration, fitted_temperature, scaled
 from medssl.transfer.cases import check_parts, labelled_cases
+from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.classification import Classification
 from medssl.transfer.config import FitConfig
 from medssl.transfer.flips import averaged_over_flips
@@ -55,7 +56,7 @@ class Fit:
     Attributes:
         predictions: of the validation and the test part; see `medssl.transfer.predictions`.
         model: the network.
-        load_report: lines that say which weights were taken; empty from scratch.
+        load_report: lines that say which weights were taken; empty where init is null.
         calibration: what temperature scaling changed; None where it is not asked for.
         told: what else the reader should know: what was frozen, what a probe chose, an early end.
         seconds: of training alone.
@@ -115,7 +116,8 @@ def fit(
     """
     check_parts(cases)
     # Who learned what: `medssl withdraw` looks for it.
-    cases[["volume_uid", "patient_key", "split"]].to_parquet(run.path / "cases.parquet")
+    everything = volumes_of_cases(store, cases, config.channels)
+    everything.to_parquet(run.path / "cases.parquet")
     model = resolve_model(config)
     classes = labelled_cases(store, config.task).classes
     seed_weights(seed)
@@ -134,7 +136,8 @@ def fit(
             task.network,
             {
                 "model": model.model_dump_json(),
-                "in_channels": "1",
+                "in_channels": str(config.in_channels),
+                "channels": json.dumps(config.channels),
                 "patch_size": json.dumps(config.augment.patch.size),
                 "task": config.task.model_dump_json(),
                 "classes": json.dumps(classes),
@@ -143,7 +146,7 @@ def fit(
                 "test_time_flips": json.dumps(flips),
                 "step": str(outcome.best_step or outcome.steps),
                 "store_key_id": store.key_id,
-                "units": json.dumps(_units(store, cases)),
+                "units": json.dumps(_units(store, everything)),
                 **task.metadata(),
             },
         )
@@ -191,6 +194,7 @@ def _trained(
             config.augment.patch,
             config.batch_size,
             progress,
+            config.channels,
         )
         return outcome, [told]
 

@@ -11,12 +11,13 @@ from medssl.errors import ConfigError, TrainingError
 from medssl.store import Store
 from medssl.store.splits import split_patients
 from medssl.transfer.cases import LabelledCases, check_classes, check_parts, labelled_cases
+from medssl.transfer.channels import Channels
 from medssl.transfer.config import SplitConfig
 from medssl.transfer.task_config import ClassificationTask, OrdinalTask, TaskConfig
 
 
 def fold_cases(
-    store: Store, task: TaskConfig, split: SplitConfig
+    store: Store, task: TaskConfig, split: SplitConfig, channels: Channels | None = None
 ) -> tuple[LabelledCases, pd.DataFrame]:
     """The labelled cases, and the table of folds of `deal_folds`.
 
@@ -24,7 +25,7 @@ def fold_cases(
         StoreError, ConfigError: as `labelled_cases`.
         TrainingError: as `deal_folds`.
     """
-    labelled = labelled_cases(store, task)
+    labelled = labelled_cases(store, task, channels)
     classes = labelled.classes if isinstance(task, ClassificationTask | OrdinalTask) else None
     return labelled, deal_folds(labelled.frame, classes, split)
 

@@ -2,14 +2,22 @@
 
 Cases of one patient are alike; resampling them as if they were independent gives intervals that
 are too narrow. Patients are drawn with replacement within their class, each with all his cases.
+
+A resample repeats cases, which makes some metrics larger than they are on the cases themselves: the
+percentiles of the expected calibration error can lie wholly above its value. Of these metrics
+(`MetricFamily.inflated`) the resamples are first moved by the bootstrap's estimate of that bias,
+their mean less the value (Efron and Tibshirani, An introduction to the bootstrap, 1993, section
+10.2), and the ends are kept between 0 and 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medssl.errors import MedsslError
@@ -22,7 +30,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its percentile interval."""
+    """A value with its percentile interval; see the module for metrics that resampling inflates."""
 
     value: float
     low: float
@@ -46,16 +54,22 @@ def patient_weights(predictions: pd.DataFrame, resamples: int, seed: int) -> Wei
     not on the order of rows.
     """
     strata = patient_strata(predictions, family_of(predictions).stratum)
+    counts = drawn_counts(strata.to_numpy(), resamples, seed)
+    patient = strata.index.get_indexer(pd.Index(predictions["patient_key"]))
+    return np.take(counts, patient, axis=1)
+
+
+def drawn_counts(stratum_P: npt.NDArray[Any], resamples: int, seed: int) -> Weights:
+    """(B, P) how often each patient is drawn, with replacement among those of his stratum."""
     rng = np.random.Generator(np.random.Philox(seed))
-    counts = np.zeros((resamples, len(strata)), dtype=np.float32)
-    for stratum in sorted(strata.unique()):
-        members = np.flatnonzero((strata == stratum).to_numpy())
+    counts = np.zeros((resamples, len(stratum_P)), dtype=np.float32)
+    for stratum in np.unique(stratum_P):
+        members = np.flatnonzero(stratum_P == stratum)
         drawn = rng.integers(0, len(members), (resamples, len(members)))
         rows = np.arange(resamples)[:, None] * len(members)
         flat = np.bincount((rows + drawn).ravel(), minlength=resamples * len(members))
         counts[:, members] = flat.reshape(resamples, len(members))
-    patient = strata.index.get_indexer(pd.Index(predictions["patient_key"]))
-    return np.take(counts, patient, axis=1)
+    return counts
 
 
 def bootstrap_intervals(
@@ -73,15 +87,15 @@ def bootstrap_intervals(
     """
     weights = patient_weights(predictions, resamples, seed)
     patients = predictions["patient_key"].nunique()
-    return {
-        name: _interval(
-            metric_value(name, predictions),
-            weighted_metric(name, predictions, weights),
-            level,
-            patients,
-        )
-        for name in metrics
-    }
+    inflated = family_of(predictions).inflated
+    found = {}
+    for name in metrics:
+        value = metric_value(name, predictions)
+        values = weighted_metric(name, predictions, weights)
+        if name in inflated:
+            values = np.clip(values - (np.nanmean(values) - value), 0.0, 1.0)
+        found[name] = _interval(value, values, level, patients)
+    return found
 
 
 def bootstrap_interval(

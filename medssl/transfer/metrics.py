@@ -34,8 +34,9 @@ class MetricFamily:
         value: one metric by its name.
         weighted: (B,) values of one metric under (B, N) case weights; equal to `value` on the frame
             with rows so repeated, NaN where a resample does not allow the metric.
-        primary: what is read first, and chooses among checkpoints.
         stratum: column of the class within which a bootstrap draws patients, if any.
+        inflated: metrics that resampling makes larger, whatever the truth is: their intervals are
+            moved back by as much (`medssl.transfer.intervals`).
         by_case: columns for the reader, each case's own part in the metrics, that the frame does
             not hold yet; no metric is taken of them.
     """
@@ -43,8 +44,8 @@ class MetricFamily:
     names: Callable[[pd.DataFrame], list[str]]
     value: Callable[[str, pd.DataFrame], float]
     weighted: Callable[[str, pd.DataFrame, Floats], Floats]
-    primary: str
     stratum: str | None = None
+    inflated: frozenset[str] = frozenset()
     by_case: Callable[[pd.DataFrame], Mapping[str, Floats | Ints]] = lambda _: {}
 
 
@@ -53,51 +54,53 @@ FAMILIES: dict[str, MetricFamily] = {
         multilabel.multilabel_names,
         multilabel.multilabel_value,
         multilabel.weighted_multilabel,
-        primary="auc_macro",
     ),
     "ordinal": MetricFamily(
         ordinal.ordinal_names,
         ordinal.ordinal_value,
         ordinal.weighted_ordinal,
-        primary="auc_macro",
         stratum="y_true",
+        inflated=frozenset({"ece"}),
     ),
     "regression": MetricFamily(
         regression.regression_names,
         regression.regression_value,
         regression.weighted_regression,
-        primary="r2",
     ),
     "classification": MetricFamily(
         classification.classification_names,
         classification.classification_value,
         classification.weighted_classification,
-        primary="auc_macro",
         stratum="y_true",
+        inflated=frozenset({"ece"}),
         by_case=classification.classification_by_case,
     ),
     "segmentation": MetricFamily(
         segmentation.segmentation_names,
         segmentation.segmentation_value,
         segmentation.weighted_segmentation,
-        primary="dice_mean",
     ),
 }
 
 
-def family_of(predictions: pd.DataFrame) -> MetricFamily:
-    """The first family whose columns the frame has.
+def kind_of(predictions: pd.DataFrame) -> str:
+    """The name of the first family whose columns the frame has: that of its task.
 
     Raises:
         MedsslError: none has.
     """
-    for family in FAMILIES.values():
+    for kind, family in FAMILIES.items():
         if family.names(predictions):
-            return family
+            return kind
     raise MedsslError(
         f"a frame with the columns {', '.join(map(str, predictions.columns))} holds no "
         f"predictions; those of {', '.join(FAMILIES)} are known"
     )
+
+
+def family_of(predictions: pd.DataFrame) -> MetricFamily:
+    """The family of that name; see `kind_of`."""
+    return FAMILIES[kind_of(predictions)]
 
 
 def metric_names(predictions: pd.DataFrame) -> list[str]:

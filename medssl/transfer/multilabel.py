@@ -49,7 +49,7 @@ class Multilabel(WholeVolumeTask):
                 "more cases, change split.seed, or leave the label out of task.labels"
             )
         self.source = NumberSource(Sampling.of(config, store, cases, seed), self.truths)
-        self.network = network_of(config.task, model, 1, classes, self.patch.size)
+        self.network = network_of(config.task, model, config.in_channels, classes, self.patch.size)
         self.objective = MultilabelObjective(self.network)
 
     def columns(self, outputs: Array) -> dict[str, float]:

@@ -95,7 +95,8 @@ class SegmentationObjective(nn.Module):
     """Soft Dice over the foreground classes plus cross-entropy (MONAI's DiceCELoss).
 
     Dice is taken over the batch as a whole, so that a patch without a class does not count as a
-    failure. Voxels outside the scan get the answer for nothing: they have no part in the loss.
+    failure. Voxels outside the scan (that of the first channel, which has the mask) get the answer
+    for nothing: they have no part in the loss.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -108,7 +109,7 @@ class SegmentationObjective(nn.Module):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Loss of a batch with `image` (B, 1, C, D, H, W) and `mask` (B, 1, D, H, W)."""
         logits = self.network(batch["image"][:, 0]).float()
-        valid = batch["valid"][:, 0]
+        valid = batch["valid"][:, 0, :1]
         loss: Tensor = self.loss(only_inside(logits, valid), batch["mask"] * valid)
         return {"loss": loss}
 
@@ -135,7 +136,7 @@ class RegionObjective(nn.Module):
         head = self.network.head
         assert isinstance(head, RegionHead)
         logits = head.regions(self.network.maps(batch["image"][:, 0])).float()
-        valid = batch["valid"][:, 0]
+        valid = batch["valid"][:, 0, :1]
         target = head.regions_of(batch["mask"][:, 0] * valid[:, 0])
         logits = torch.where(valid, logits, torch.full_like(logits, -_CERTAIN))
         binary = F.binary_cross_entropy_with_logits(logits, target)

@@ -43,7 +43,7 @@ class Ordinal(WholeVolumeTask):
         super().__init__(config, store)
         check_classes(cases, classes)
         self.source = ClassificationSource(Sampling.of(config, store, cases, seed), len(classes))
-        self.network = network_of(config.task, model, 1, classes, self.patch.size)
+        self.network = network_of(config.task, model, config.in_channels, classes, self.patch.size)
         self.objective = OrdinalObjective(self.network)
 
     def columns(self, outputs: Array) -> dict[str, float]:

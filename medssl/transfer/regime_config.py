@@ -43,6 +43,18 @@ class KNNRegime(Config):
     k: int = Field(20, ge=1, description="Neighbours that vote; at most half of the cases.")
 
 
+def start_told(regime: str, *, pretrained: bool) -> str:
+    """What a training starts from, for a reader.
+
+    Args:
+        regime: its name. Under all others than full the encoder's weights are frozen, and where
+            nobody trained them they are random: that is no training from scratch.
+    """
+    if pretrained:
+        return "a pretrained encoder"
+    return "scratch" if regime == "full" else "an untrained encoder"
+
+
 RegimeConfig = Annotated[
     FullRegime | LoRARegime | AttentionProbeRegime | LinearProbeRegime | KNNRegime,
     Field(discriminator="name"),

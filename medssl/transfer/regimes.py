@@ -19,6 +19,7 @@ from medssl.models.lora import add_updates, merge_updates
 from medssl.models.probe_heads import AttentionPool, NearestCases, freeze, keep_statistics
 from medssl.progress import Progress
 from medssl.store import Store
+from medssl.transfer.channels import Channels
 from medssl.transfer.embedding import embed_volumes
 from medssl.transfer.flips import flips_hook
 from medssl.transfer.probe import VOTE_TEMPERATURE, linear_probe
@@ -81,6 +82,7 @@ def fit_probe(
     patch: PatchConfig,
     batch_size: int,
     progress: Progress,
+    channels: Channels | None = None,
 ) -> tuple[TrainOutcome, str]:
     """Fit the head on embeddings of the training cases, and put it on the network.
 
@@ -99,7 +101,8 @@ def fit_probe(
     began = time.monotonic()
     network.to(default_device()).eval()
     uids, y = train["volume_uid"].tolist(), train["y_true"].to_numpy(np.int64)
-    embeddings = embed_volumes(network.encoder, store, uids, patch, batch_size, progress)
+    encoder = network.encoder
+    embeddings = embed_volumes(encoder, store, uids, patch, batch_size, progress, channels)
     device = next(network.parameters()).device
     if isinstance(regime, LinearProbeRegime):
         probe = linear_probe(embeddings, y, train["patient_key"].to_numpy(), embeddings)

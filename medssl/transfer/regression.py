@@ -51,7 +51,7 @@ class Regression(WholeVolumeTask):
             )
         self.mean, self.std = float(values.mean()), float(values.std())
         self.source = NumberSource(Sampling.of(config, store, cases, seed), ["y_true"])
-        self.network = network_of(config.task, model, 1, classes, self.patch.size)
+        self.network = network_of(config.task, model, config.in_channels, classes, self.patch.size)
         self.objective = RegressionObjective(self.network, self.mean, self.std, config.task.loss)
 
     def metadata(self) -> dict[str, str]:

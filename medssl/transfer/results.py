@@ -17,9 +17,10 @@ from medssl.transfer.intervals import (
     bootstrap_intervals,
     paired_difference,
 )
-from medssl.transfer.metrics import family_of, metric_names
+from medssl.transfer.metrics import kind_of, metric_names
 from medssl.transfer.size_baseline import size_only_predictions
 from medssl.transfer.subgroups import Subgroup, subgroup_table, subgroups_of
+from medssl.transfer.task_config import PRIMARY_METRIC
 
 COMPARED = "auc_macro"
 
@@ -104,4 +105,4 @@ def results_of_test_part(store: Store, cases: pd.DataFrame, predictions: pd.Data
             paired_difference(test, by_size, COMPARED),
         )
     groups = subgroups_of(test, store.manifest)
-    return Results(metrics, family_of(test).primary, groups, size)
+    return Results(metrics, PRIMARY_METRIC[kind_of(test)], groups, size)

@@ -11,16 +11,16 @@ import torch
 
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
-from medssl.augment.scan_info import ScanInfo
 from medssl.models.build import Segmenter
 from medssl.models.config import ModelConfig
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
+from medssl.transfer.channels import Case, channel_scans
 from medssl.transfer.config import FitConfig
 from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import RegionObjective, SegmentationObjective
 from medssl.transfer.predictions import mask_columns, save_mask
-from medssl.transfer.sources import Sampling, SegmentationSource, scans_of
+from medssl.transfer.sources import Sampling, SegmentationSource
 from medssl.transfer.task import Task
 from medssl.transfer.task_config import SegmentationTask
 from medssl.transfer.whole_volume import predict_mask
@@ -60,7 +60,7 @@ class Segmentation(Task):
             config.task.labelled_share,
         )
         self.regions = config.task.regions
-        network = network_of(config.task, model, 1, classes, self.patch.size)
+        network = network_of(config.task, model, config.in_channels, classes, self.patch.size)
         assert isinstance(network, Segmenter)
         self.network = network
         self.objective = (
@@ -74,8 +74,9 @@ class Segmentation(Task):
         """See `Task.predict`."""
         reader = Reader(self.store, CacheConfig(gigabytes=0))
         rows: list[dict[str, Any]] = []
-        for scan in scans_of(self.store, cases):
-            predicted = self.predict_mask(reader, scan)
+        for case in channel_scans(self.store, cases["volume_uid"].tolist(), self.channels):
+            scan = case[0]
+            predicted = self.predict_mask(reader, case)
             reference = self.store.read_label(scan.volume_uid, self.mask).voxels
             row = self._compared(predicted, reference, scan.affine)
             rows.append(row | (save_mask(masks, scan.volume_uid, predicted) if masks else {}))
@@ -94,6 +95,6 @@ class Segmentation(Task):
             columns |= {f"{key.removesuffix('_1')}_{name}": v for key, v in of_region.items()}
         return columns
 
-    def predict_mask(self, reader: Reader, scan: ScanInfo) -> Array:
-        """The predicted values of the mask at the scan's own voxels, (D, H, W)."""
-        return predict_mask(self.network, reader, scan, self.patch, (0, *self.classes))
+    def predict_mask(self, reader: Reader, case: Case) -> Array:
+        """The predicted values of the mask at the first scan's own voxels, (D, H, W)."""
+        return predict_mask(self.network, reader, case, self.patch, (0, *self.classes))

@@ -7,7 +7,7 @@ the planes of one window's length are held, whatever the image's length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import torch
@@ -43,17 +43,20 @@ def slide(
     shape: Size,
     window: Size,
     axis: int,
-    background: float,
+    backgrounds: Sequence[float],
     told: Told = lambda windows: None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Blended logits (K, D, H, W) of successive slabs along `axis`, each with its first plane.
 
-    Memory: 4 bytes x (K + 3) x the window's length along `axis` x the image's size along the other
-    two axes, twice that for a moment, and what the network takes for two windows.
+    Memory, of C channels: 4 bytes x (K + C + 2) x the window's length along `axis` x the image's
+    size along the other two axes, twice that for a moment, and what the network takes for two
+    windows.
 
     Args:
-        planes: the image's planes from start to stop along `axis`, as (D, H, W) float32 on the CPU.
-        shape: of the image; one smaller than a window is padded on both sides with `background`.
+        planes: the image's planes from start to stop along `axis`, as (C, D, H, W) float32 on the
+            CPU.
+        shape: (D, H, W) of the image; one smaller than a window is padded on both sides.
+        backgrounds: of each channel, the value that it is padded with.
         told: called with the number of windows that are done.
     """
     device = next(network.parameters()).device
@@ -65,7 +68,7 @@ def slide(
     weights = _gaussian(window)
     across = [a for a in range(3) if a != axis]
     corners = list(product(*(starts[a] for a in across)))
-    image = torch.full(held_shape, background)
+    image = torch.stack([torch.full(held_shape, background) for background in backgrounds])
     count = torch.zeros(held_shape)
     logits: Tensor | None = None
     read_to = 0  # planes of the padded image that were read
@@ -76,11 +79,11 @@ def slide(
         if first < last:
             place = list(inside)
             place[axis] = slice(first - start, last - start)
-            image[tuple(place)] = planes(first - before[axis], last - before[axis])
+            image[(slice(None), *place)] = planes(first - before[axis], last - before[axis])
         read_to = end
         for at in range(0, len(corners), _AT_ONCE):
             boxes = [_box(corner, across, window) for corner in corners[at : at + _AT_ONCE]]
-            batch = torch.stack([image[box] for box in boxes])[:, None]
+            batch = torch.stack([image[(slice(None), *box)] for box in boxes])
             answers = network(batch.to(device)).float().cpu()
             if logits is None:
                 logits = torch.zeros((answers.shape[1], *held_shape))
@@ -97,8 +100,9 @@ def slide(
             place = list(inside)
             place[axis] = slice(begin, stop)
             yield start + begin - before[axis], logits[(slice(None), *place)] / count[tuple(place)]
-        for held, empty, along in ((image, background, axis), (count, 0.0, axis)):
-            _shift(held, done, along, empty)
+        for channel, background in zip(image, backgrounds, strict=True):
+            _shift(channel, done, axis, background)
+        _shift(count, done, axis, 0.0)
         _shift(logits, done, axis + 1, 0.0)
 
 

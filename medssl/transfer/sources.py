@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
-from medssl.augment.batch import MODALITIES, Batch, SampleSource, blank_views
+from medssl.augment.batch import (
+    MODALITIES,
+    Batch,
+    SampleSource,
+    blank_views,
+    channels_as_views,
+)
 from medssl.augment.cache_config import CacheConfig
-from medssl.augment.config import AugmentConfig
+from medssl.augment.config import AugmentConfig, PatchConfig
 from medssl.augment.crops import draw_centre
 from medssl.augment.elastic import dense_displacement
-from medssl.augment.placement import draw_deformation
+from medssl.augment.placement import Pose, compose_map, draw_deformation
 from medssl.augment.policies import augment_in_place
 from medssl.augment.reader import Reader
 from medssl.augment.rng import generator, volume_at
@@ -22,6 +29,7 @@ from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.augment.spatial import Patch, draw_map, sample
 from medssl.errors import TrainingError
 from medssl.store import Store
+from medssl.transfer.channels import Case, Channels, channel_maps, channel_scans
 from medssl.transfer.config import FitConfig
 from medssl.transfer.metrics import Ints
 
@@ -36,6 +44,7 @@ class Sampling:
     Attributes:
         cases: volume_uid, patient_key and the task's targets of the training part; their order
             does not matter.
+        channels: see `medssl.transfer.channels`; None: a case is one volume.
     """
 
     store: Store
@@ -44,13 +53,14 @@ class Sampling:
     seed: int
     global_batch: int
     cache: CacheConfig = CacheConfig()  # noqa: RUF009
+    channels: Channels | None = None
 
     @classmethod
     def of(cls, config: FitConfig, store: Store, cases: pd.DataFrame, seed: int) -> Sampling:
         """Of the training part of `cases`, which have the column `split`."""
         training = cases[cases["split"] == "train"]
         batch_size, cache = config.batch_size, config.runtime.cache
-        return cls(store, training, config.augment, seed, batch_size, cache)
+        return cls(store, training, config.augment, seed, batch_size, cache, config.channels)
 
 
 class LabelledSource(SampleSource):
@@ -67,18 +77,21 @@ class LabelledSource(SampleSource):
         self.global_batch = sampling.global_batch
         self.store, self.config, self.seed = sampling.store, sampling.config, sampling.seed
         self.reader = Reader(self.store, sampling.cache)
-        self.scans = scans_of(self.store, self.cases)
+        uids = self.cases["volume_uid"].tolist()
+        self.channels = channel_scans(self.store, uids, sampling.channels)
+        self.scans = [case[0] for case in self.channels]
+        self.num_channels = len(self.channels[0])
         self._patients = pd.factorize(self.cases["patient_key"])[0]
 
     def blank(self, count: int) -> Batch:
         """See `SampleSource.blank`."""
-        return blank_views(count, 1, self.config.patch.size)
+        return blank_views(count, 1, self.config.patch.size, self.num_channels)
 
     def finish(self, batch: Batch, step: int) -> None:
         """See `SampleSource.finish`."""
         if self.config.intensity.enabled:
             strength = self.config.intensity.strength
-            augment_in_place(batch, step, self.seed, strength)
+            augment_in_place(channels_as_views(batch), step, self.seed, strength)
 
     def volume_uids(self, batch: Batch) -> list[str]:
         """See `SampleSource.volume_uids`."""
@@ -94,22 +107,33 @@ class LabelledSource(SampleSource):
         rng: np.random.Generator,
         mask: str | None = None,
     ) -> Patch:
-        """Write a patch of a case, in a drawn pose around `centre_mm`, into a row."""
+        """Write a patch of a case, in a drawn pose around `centre_mm`, into a row.
+
+        Returns:
+            The patch of the first channel.
+        """
         scan = self.scans[number]
         matrix = draw_map(rng, scan, self.config.patch, self.config.spatial, centre_mm)
-        image, valid = (batch[key][row, 0, 0].numpy() for key in ("image", "valid"))
         size, spacing = self.config.patch.size, scan.patch_spacing(self.config.patch.spacing_mm)
         lattice = draw_deformation(rng, self.config.spatial, size, spacing)
         bent = None if lattice is None else dense_displacement(lattice, size, spacing)
-        patch = sample(self.reader, scan, matrix, size, mask, image, valid, bent)
+        maps = channel_maps(self.channels[number], matrix)
+        background, policy = (
+            batch[key].view(-1, self.num_channels) for key in ("background", "policy")
+        )
+        patches = []
+        for k, (of, of_map) in enumerate(zip(self.channels[number], maps, strict=True)):
+            image, valid = (batch[key][row, 0, k].numpy() for key in ("image", "valid"))
+            name = mask if k == 0 else None
+            patches.append(sample(self.reader, of, of_map, size, name, image, valid, bent))
+            background[row, k] = of.normaliser.background
+            policy[row, k] = MODALITIES.index(of.normaliser.policy)
         batch["map"][row, 0] = torch.from_numpy(matrix)
-        batch["background"][row] = scan.normaliser.background
         batch["index"][row] = index
         batch["volume"][row] = number
         batch["patient"][row] = int(self._patients[number])
         batch["modality"][row] = MODALITIES.index(scan.modality)
-        batch["policy"][row] = MODALITIES.index(scan.normaliser.policy)
-        return patch
+        return patches[0]
 
 
 class ClassificationSource(LabelledSource):
@@ -225,19 +249,24 @@ class SegmentationSource(LabelledSource):
         return held
 
 
-def scans_of(store: Store, cases: pd.DataFrame) -> list[ScanInfo]:
-    """What the sampler has to know of each case, in the order of `cases`."""
-    rows = store.manifest.loc[cases["volume_uid"]]
-    return [
-        ScanInfo.from_row({str(name): value for name, value in row.items()})
-        for _, row in rows.iterrows()
-    ]
-
-
 def foreground_centre(scan: ScanInfo) -> Vector:
     """The middle of the foreground's box, RAS millimetres, (3,)."""
     start, stop = scan.foreground_mm()
     return np.asarray(scan.centre_mm + scan.frame @ ((start + stop) / 2))
+
+
+def centre_crop(reader: Reader, case: Case, patch: PatchConfig) -> npt.NDArray[np.float32]:
+    """(C, D, H, W) an upright patch around the middle of the foreground's box of the first scan.
+
+    Args:
+        case: its scans, one for each channel.
+    """
+    size, spacing_mm = patch.size, case[0].patch_spacing(patch.spacing_mm)
+    matrix = compose_map(case[0], size, spacing_mm, foreground_centre(case[0]), Pose())
+    maps = channel_maps(case, matrix)
+    return np.stack(
+        [sample(reader, *one, size).image for one in zip(case, maps, strict=True)], dtype=np.float32
+    )
 
 
 def kept_inside(centre_mm: Vector, scan: ScanInfo, extent_mm: Vector) -> Vector:

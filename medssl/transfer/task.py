@@ -13,13 +13,13 @@ from torch import nn
 from medssl.augment.batch import SampleSource
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
-from medssl.augment.spatial import sample_volume
 from medssl.errors import MedsslError
 from medssl.models.build import Classifier, Segmenter
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
+from medssl.transfer.channels import channel_scans
 from medssl.transfer.config import FitConfig
-from medssl.transfer.sources import foreground_centre, scans_of
+from medssl.transfer.sources import centre_crop
 from medssl.volume import Array
 
 
@@ -38,6 +38,7 @@ class Task(ABC):
 
     def __init__(self, config: FitConfig, store: Store) -> None:
         self.store, self.patch, self.batch_size = store, config.augment.patch, config.batch_size
+        self.channels = config.channels
 
     def metadata(self) -> dict[str, str]:
         """What the weights' file has to say so that outputs can be read; nothing by default."""
@@ -76,16 +77,15 @@ class WholeVolumeTask(Task):
             raise MedsslError("this task predicts no masks")
         device = next(self.network.parameters()).device
         reader = Reader(self.store, CacheConfig(gigabytes=0))
-        scans = scans_of(self.store, cases)
-        size, spacing_mm = self.patch.size, self.patch.spacing_mm
+        scans = channel_scans(self.store, cases["volume_uid"].tolist(), self.channels)
         rows = []
         for start in range(0, len(scans), self.batch_size):
             images = [
-                sample_volume(reader, scan, size, spacing_mm, foreground_centre(scan)).image
-                for scan in scans[start : start + self.batch_size]
+                centre_crop(reader, case, self.patch)
+                for case in scans[start : start + self.batch_size]
             ]
-            batch = torch.from_numpy(np.stack(images))[:, None].to(device)
-            rows += [self.columns(case) for case in self.network(batch).float().cpu().numpy()]
+            batch = torch.from_numpy(np.stack(images)).to(device)
+            rows += [self.columns(outputs) for outputs in self.network(batch).float().cpu().numpy()]
             progress.advance(len(images))
         shown = ["volume_uid", "patient_key", "split", *self.truths]
         known = cases[shown].reset_index(drop=True)

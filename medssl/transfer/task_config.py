@@ -15,6 +15,7 @@ PRIMARY_METRIC = {
     "regression": "r2",
     "segmentation": "dice_mean",
 }
+"""By the task's name: what is read first, and chooses among checkpoints unless told otherwise."""
 
 Dropout = Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layer.")]
 

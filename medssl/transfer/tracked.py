@@ -42,6 +42,6 @@ def start_tracking(
         system_metrics=parent_id is None,
     )
     run.remember("mlflow_run", tracker.run_id)
-    for part, digest in data_digests(store, cases).items():
+    for part, digest in data_digests(store, cases, config.channels).items():
         tracker.dataset(part, digest, int((cases["split"] == part).sum()), context=part)
     return tracker

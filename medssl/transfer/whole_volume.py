@@ -18,6 +18,7 @@ from medssl.augment.placement import Pose, compose_map
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.augment.spatial import sample
+from medssl.transfer.channels import Case, channel_maps
 from medssl.transfer.own_grid import Floats, classes_on_own_grid
 from medssl.transfer.sliding_window import Told, num_windows, slide
 from medssl.volume import Affine, Array
@@ -43,55 +44,58 @@ def windows_of(scan: ScanInfo, patch: PatchConfig) -> int:
 
 def read_planes(
     reader: Reader,
-    scan: ScanInfo,
+    case: Case,
     matrix: Affine,
     shape: tuple[int, int, int],
     axis: int,
     start: int,
     stop: int,
 ) -> Floats:
-    """Some planes along `axis` of the normalised scan, made by the sampler of the patches.
+    """Some planes along `axis` of the normalised scans, made by the sampler of the patches.
 
     Args:
-        matrix, shape: of the whole scan, as `covering_map` gives them.
+        matrix, shape: of the whole first scan, as `covering_map` gives them.
 
     Returns:
-        (D, H, W), axes to the right, front and top.
+        (C, D, H, W), axes to the right, front and top.
     """
     shifted = matrix.copy()
     shifted[:3, 3] += matrix[:3, axis] * start
     d, h, w = (stop - start if a == axis else n for a, n in enumerate(shape))
-    return sample(reader, scan, shifted, (d, h, w)).image
+    maps = channel_maps(case, shifted)
+    return np.stack([sample(reader, *one, (d, h, w)).image for one in zip(case, maps, strict=True)])
 
 
 @torch.no_grad()
 def predict_mask(
     network: nn.Module,
     reader: Reader,
-    scan: ScanInfo,
+    case: Case,
     patch: PatchConfig,
     values: tuple[int, ...],
     told: Told = lambda windows: None,
 ) -> Array:
-    """The predicted values of the mask at the scan's own voxels, (D, H, W).
+    """The predicted values of the mask at the first scan's own voxels, (D, H, W).
 
     Args:
         network: gives logits of len(values) classes.
+        case: its scans, one for each input channel of the network.
         values: of the mask, by class number; the first is the background's.
         told: called with the number of windows that are done; `windows_of` says how many in all.
 
     Returns:
         uint8, or uint16 where a value asks for it.
     """
+    scan = case[0]
     matrix, shape = covering_map(scan, scan.patch_spacing(patch.spacing_mm))
     axis = int(np.argmax(shape))
 
     def planes(start: int, stop: int) -> Tensor:
-        return torch.from_numpy(read_planes(reader, scan, matrix, shape, axis, start, stop))
+        return torch.from_numpy(read_planes(reader, case, matrix, shape, axis, start, stop))
 
     def slabs() -> Iterator[tuple[int, Floats]]:
-        background = scan.normaliser.background
-        for start, logits in slide(network, planes, shape, patch.size, axis, background, told):
+        backgrounds = [of.normaliser.background for of in case]
+        for start, logits in slide(network, planes, shape, patch.size, axis, backgrounds, told):
             yield start, torch.softmax(logits, dim=0).numpy()
 
     numbers = classes_on_own_grid(slabs(), axis, matrix, scan.shape)

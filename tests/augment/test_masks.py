@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medssl.augment.masks import draw_token_masks
+from medssl.augment.masks import deal_token_masks, draw_token_masks
 
 GRIDS = st.tuples(*[st.integers(1, 6)] * 3)
 
@@ -114,3 +114,37 @@ def test_a_whole_body_is_as_no_body() -> None:
     body = torch.ones(4, 3, 3, 3, dtype=torch.bool)
     plain = draw_token_masks(1, 2, torch.arange(4), (3, 3, 3), 0.6)
     assert torch.equal(draw_token_masks(1, 2, torch.arange(4), (3, 3, 3), 0.6, body), plain)
+
+
+@given(
+    st.tuples(st.integers(2, 6), st.integers(1, 6), st.integers(2, 6)),
+    st.sampled_from([0.2, 0.4, 0.5, 0.6, 0.75, 0.9]),
+    st.integers(1, 3),
+    st.integers(0, 50),
+)
+def test_dealt_masks_hide_every_token_equally_often_and_leave_something_to_see(
+    grid: tuple[int, int, int], ratio: float, block: int, seed: int
+) -> None:
+    masks = deal_token_masks(np.random.default_rng(seed), grid, ratio, None, block)
+    times = masks.sum(dim=0)
+    assert (times == (1 if ratio < 0.5 else len(masks) - 1)).all()
+    if any(n > block for n in grid):
+        assert not masks.all(dim=1).any()
+        assert masks.any(dim=1).all()
+
+
+def test_dealt_masks_hide_about_the_ratio_of_the_body() -> None:
+    body = torch.zeros(6, 6, 6, dtype=torch.bool)
+    body[:2, :4, :5] = True  # 40 tokens
+    for ratio, number, hidden in ((0.75, 4, 30), (0.6, 2, 20), (0.25, 4, 10)):
+        masks = deal_token_masks(np.random.default_rng(1), (6, 6, 6), ratio, body)
+        assert len(masks) == number
+        assert (masks & body.flatten()).sum(dim=1).tolist() == [hidden] * number
+        assert masks.sum(dim=1).tolist() == [hidden * 216 // 40] * number
+
+
+def test_dealt_cubes_stay_whole() -> None:
+    masks = deal_token_masks(np.random.default_rng(1), (4, 4, 5), 0.5, None, block=2)
+    for mask in masks.reshape(-1, 4, 4, 5):
+        for i, j, k in product((0, 2), (0, 2), (0, 2, 4)):
+            assert mask[i : i + 2, j : j + 2, k : k + 2].unique().numel() == 1

@@ -28,15 +28,26 @@ def test_a_missing_store_ends_before_anything_is_written(tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
-def test_the_last_line_says_where_the_report_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("split", "tested"),
+    [
+        ("{}", "test part:"),
+        ("{source: folds, folds: 4}", "all patients, each tested once (4 folds):"),
+    ],
+)
+def test_it_says_who_was_tested_and_last_where_the_report_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    split: str,
+    tested: str,
 ) -> None:
     import medssl.transfer.finetune as stage
 
     config = tmp_path / "c.yaml"
     config.write_text(
         "store: s\ntask: {name: segmentation}\nmodel: {name: segresnet}\n"
-        "augment: {patch: {size: [16, 16, 16]}}\n"
+        f"augment: {{patch: {{size: [16, 16, 16]}}}}\nsplit: {split}\n"
     )
     out = tmp_path / "run"
     result = stage.FinetuneResult(
@@ -46,5 +57,6 @@ def test_the_last_line_says_where_the_report_is(
     finetune(config, out)
     lines = capsys.readouterr().out.splitlines()
     assert "was done already" in lines[0]
+    assert lines[0].endswith(tested)
     assert lines[1].strip() == "dice_mean 0.9"
     assert lines[-1].endswith(str(out / "report.html"))

@@ -22,11 +22,13 @@ from torch import nn
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.config import PatchConfig
 from medssl.augment.normalise import Normaliser
+from medssl.augment.prefilter import window
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.augment.spatial import sample, sample_volume
 from medssl.errors import ConfigError
 from medssl.export.bundle import export_bundle
+from medssl.export.bundle_scripts.averaging import window_weights
 from medssl.export.bundle_scripts.preprocess import Measured, OnTrainingGrid, normalisation
 from medssl.export.bundle_scripts.preprocess import foreground as bundle_foreground
 from medssl.models.config import (
@@ -82,11 +84,13 @@ def stored(root: Path, volume: Volume) -> tuple[Store, ScanInfo]:
     return open_store(root), ScanInfo.from_row(row)
 
 
-def preprocessed(volume: Volume, size: list[int] | None = None) -> torch.Tensor:
+def preprocessed(
+    volume: Volume, size: list[int] | None = None, spacing: float = SPACING
+) -> torch.Tensor:
     """What the bundle's own transforms make of a scan, (1, D, H, W)."""
     image = MetaTensor(volume.voxels[None].copy(), affine=torch.from_numpy(volume.affine))
     data = Measured("image", volume.units)({"image": image})
-    laid: torch.Tensor = OnTrainingGrid("image", [SPACING] * 3, size)(data)["image"].as_tensor()
+    laid: torch.Tensor = OnTrainingGrid("image", [spacing] * 3, size)(data)["image"].as_tensor()
     return laid
 
 
@@ -103,6 +107,25 @@ def test_scans_are_resampled_and_normalised_as_in_training(tmp_path: Path, units
     crop = sample_volume(reader, info, size, SPACING, foreground_centre(info)).image
     assert not sample_volume(reader, info, size, SPACING, foreground_centre(info)).valid.all()
     np.testing.assert_allclose(preprocessed(volume, list(size))[0].numpy(), crop, atol=2e-4)
+
+
+@pytest.mark.parametrize("spacing", [2.5, 4.0, 6.5])  # up to 4.3 stored voxels
+@pytest.mark.parametrize("units", ["HU", "arbitrary"])
+def test_a_coarser_grid_is_averaged_before_as_in_training(
+    tmp_path: Path, units: Units, spacing: float
+) -> None:
+    volume = scan(units)
+    store, info = stored(tmp_path / "store", volume)
+    reader = Reader(store, CacheConfig(gigabytes=0))
+    matrix, shape = covering_map(info, np.array([spacing] * 3))
+    whole = sample(reader, info, matrix, shape).image
+    found = preprocessed(volume, spacing=spacing)[0].numpy()
+    np.testing.assert_allclose(found, whole, atol=2e-4)
+
+
+def test_windows_of_averages_are_those_of_training() -> None:
+    for step in np.linspace(1, 12, 400):
+        np.testing.assert_allclose(window_weights(step), window(step).weights, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["ball", "no constant background", "one value"])
@@ -199,7 +222,7 @@ def test_a_run_by_monai_segments_as_medssl_does(
     store, info = stored(tmp_path / "store", volume)
     config = PatchConfig(size=patch, spacing_mm=SPACING)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    expected = predict_mask(net, reader, info, config, (0, 1, 3))
+    expected = predict_mask(net, reader, (info,), config, (0, 1, 3))
     assert len(np.unique(expected)) > 1  # else any mask of one value would do
 
     (tmp_path / "scans").mkdir()

@@ -15,7 +15,12 @@ import yaml
 from torch import nn
 
 from medssl.errors import ConfigError
+from medssl.export.bundle import export_bundle
 from medssl.export.card import write_card
+from medssl.export.finetuned import load_finetuned
+from medssl.export.onnx_file import export_onnx
+from medssl.models.weights import read_metadata
+from medssl.transfer.ensemble import write_ensemble
 
 METRICS = {
     "test/auc_macro": 0.81234, "test/auc_macro_lo": 0.70111, "test/auc_macro_hi": 0.90222,
@@ -35,6 +40,7 @@ def run(tmp_path: Path, finetuned_run: Callable[..., nn.Module]) -> Path:
     config |= {
         "store": str(tmp_path / "secret_hospital"), "init": str(tmp_path / "weights.pt"),
         "batch_size": 4, "optim": {"lr": 0.001, "clip_norm": None}, "seed": 7,
+        "regime": {"name": "full"},
         "split": {"source": "fractions", "test": 0.2},
     }  # fmt: skip
     (folder / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
@@ -55,6 +61,83 @@ def run(tmp_path: Path, finetuned_run: Callable[..., nn.Module]) -> Path:
     )
     cases.to_parquet(folder / "cases.parquet")
     return folder
+
+
+@pytest.fixture
+def folds(tmp_path: Path, run: Path, finetuned_run: Callable[..., nn.Module]) -> Path:
+    """A cross-validation of two folds, with the records that it leaves."""
+    folder = tmp_path / "folds_run"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    one = json.loads((run / "summary.json").read_text())
+    told = []
+    for number in range(2):
+        fold = folder / "folds" / str(number)
+        finetuned_run(fold, "classification", store_key_id=f"key{number}")
+        (fold / "config.yaml").write_text("# fold\n" + yaml.safe_dump({**config, "fold": number}))
+        told.append(
+            {
+                **{key: one[key] for key in ("steps", "seconds", "load_report")},
+                "metrics": {"test/auc_macro": 0.7 + 0.1 * number},
+                "selected_step": 40 + number,
+                "calibration": {"temperature": 1.5 + number},
+                "parts": {
+                    "train": {"cases": 3, "patients": 3},
+                    "val": {"cases": 1, "patients": 1},
+                    "test": {"cases": 2 + number, "patients": 1},
+                },
+            }
+        )
+        (fold / "summary.json").write_text(json.dumps(told[-1]))
+    write_ensemble(folder, [folder / "folds" / n / "checkpoints/model.safetensors" for n in "01"])
+    (folder / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
+    whole = {"metrics": METRICS, "seconds": 24.0, "folds": told, "notes": ["2 folds of 5 cases"]}
+    (folder / "summary.json").write_text(json.dumps(whole))
+    pd.DataFrame(
+        {
+            "fold": [0, 0, 1, 1],
+            "volume_uid": ["a", "b", "a", "b"],
+            "patient_key": ["p", "q", "p", "q"],
+            "split": ["test", "train", "train", "test"],
+        }
+    ).to_parquet(folder / "folds.parquet")
+    return folder
+
+
+def test_the_card_of_a_cross_validation_tells_of_every_fold(folds: Path, tmp_path: Path) -> None:
+    card = write_card(folds, tmp_path / "card.md").read_text()
+    for told in (
+        "0.8123", "The probabilities of 2 networks are averaged.", "| fold | auc_macro |",
+        "| 0 | 0.7 |", "| 1 | 0.8 |", "Each patient was tested once", "of all folds;",
+        "Logits are divided by 1.500, 2.500", "Tested on 5 scans of 2 patients",
+        "| fold 1: test | 3 | 1 |", "| weights of step | 40, 41 |", "2 folds of 5 cases",
+        "the weights of fold 1",
+    ):  # fmt: skip
+        assert told in card, told
+    assert "There was no validation part" not in card
+    for fold in "01":
+        weights = folds / "folds" / fold / "checkpoints" / "model.safetensors"
+        assert read_metadata(weights)["weights_sha256"] in card
+    assert hashlib.sha256(b"a fold 0\nb fold 1").hexdigest() in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_bundle])
+def test_one_network_of_a_cross_validation_is_exported_and_not_all(
+    folds: Path, tmp_path: Path, export: Callable[[Path, Path], Any]
+) -> None:
+    with pytest.raises(ConfigError, match=r"cross-validation, of 2 networks .*folds/0") as refused:
+        export(folds, tmp_path / "out")
+    assert "medssl export card" in str(refused.value)
+    assert load_finetuned(folds / "folds" / "1").about["store_key_id"] == "key1"
+
+
+def test_one_patient_is_a_patient(run: Path, tmp_path: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    summary["parts"]["test"] = {"cases": 1, "patients": 1}
+    (run / "summary.json").write_text(json.dumps(summary))
+    card = write_card(run, tmp_path / "card.md").read_text()
+    assert "Tested on 1 scan of 1 patient of the archive" in card
+    assert not re.search(r"\b1 (patients|scans)\b", card)
 
 
 @pytest.mark.parametrize("suffix", [".md", ".html"])
@@ -106,3 +189,21 @@ def test_limits_and_subgroups_follow_the_records(run: Path, tmp_path: Path) -> N
 def test_other_files_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.html or \.md"):
         write_card(run, tmp_path / "card.pdf")
+
+
+@pytest.mark.parametrize(
+    ("regime", "told"),
+    [
+        ("full", "Trained from scratch; no other weights"),
+        ("knn", "Trained from an untrained encoder; no other weights"),
+    ],
+)
+def test_without_initial_weights_it_says_what_the_head_stands_on(
+    run: Path, tmp_path: Path, regime: str, told: str
+) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["regime"] = {"name": regime}
+    (run / "config.yaml").write_text("# finetune\n" + yaml.safe_dump(config))
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "load_report": []}))
+    assert told in write_card(run, tmp_path / "card.md").read_text()

@@ -21,13 +21,14 @@ from scipy.special import softmax
 import medssl.predict.predict as stage
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
+from medssl.augment.scan_info import Scans
 from medssl.augment.spatial import sample_volume
 from medssl.errors import CheckpointError, ConfigError
 from medssl.predict.config import PredictConfig
 from medssl.predict.model import load_trained
 from medssl.predict.predict import predict
 from medssl.store import open_store
-from medssl.transfer.sources import foreground_centre, scans_of
+from medssl.transfer.sources import foreground_centre
 
 from ..transfer.conftest import ball_scan, write_scans
 from .conftest import PATIENT, PATIENT_ID, SIZE, Ct, frames_in_world, in_world
@@ -235,7 +236,7 @@ def test_a_store_is_classified_as_it_is(tmp_path: Path, write_run: WriteRun) -> 
     assert result.predicted == 3
     store, model = open_store(tmp_path / "store"), load_trained(run)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    for scan, row in zip(scans_of(store, store.manifest), table(out), strict=True):
+    for scan, row in zip(Scans(store.manifest), table(out), strict=True):
         assert row["input"] == scan.volume_uid
         crop = sample_volume(reader, scan, SIZE, 1.1, foreground_centre(scan))
         with torch.no_grad():

@@ -57,18 +57,18 @@ def image_with_spot() -> np.ndarray:
 
 def test_grad_cam_finds_the_spot_that_speaks_for_the_class() -> None:
     image = image_with_spot()
-    cam = grad_cam(bright_or_dark(), image, 1)
+    cam = grad_cam(bright_or_dark(), image[None], 1)
     assert cam is not None
     assert cam.shape == image.shape
     assert cam.max() == pytest.approx(1.0)
     assert cam[image > 0].mean() > 5 * cam[image == 0].mean()
     # The head's first row is zero: nothing speaks for class 0, and noise is not blown up.
-    assert grad_cam(bright_or_dark(), image, 0) is None
+    assert grad_cam(bright_or_dark(), image[None], 0) is None
 
 
 def test_occlusion_is_the_fall_in_probability_of_a_naive_loop() -> None:
     image, net = image_with_spot(), bright_or_dark()
-    drop = occlusion(net, image, 1, background=-0.5)
+    drop = occlusion(net, image[None], 1, backgrounds=[-0.5])
 
     def probability(voxels: np.ndarray) -> float:
         with torch.no_grad():
@@ -104,7 +104,7 @@ def test_every_convolutional_encoder_has_a_cam(model: ModelConfig) -> None:
     image = np.random.default_rng(0).normal(size=patch).astype(np.float32)
     with torch.no_grad():
         before = net(torch.from_numpy(image)[None, None])
-    cams = [grad_cam(net, image, c) for c in range(3)]
+    cams = [grad_cam(net, image[None], c) for c in range(3)]
     there = [cam for cam in cams if cam is not None]
     assert there
     assert all(cam.min() >= 0 and cam.max() == pytest.approx(1.0) for cam in there)
@@ -116,8 +116,8 @@ def test_tokens_have_no_cam_and_the_picture_is_drawn_without() -> None:
     model = ViTConfig(token_size=4, dim=12, depth=2, heads=2)
     net = build_classifier(model, 1, 2, (8, 8, 8), 0.0).eval()
     image = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
-    assert grad_cam(net, image, 0) is None
-    drawn = saliency_figure(image, None, occlusion(net, image, 0, -1.0), np.ones(3))
+    assert grad_cam(net, image[None], 0) is None
+    drawn = saliency_figure(image, None, occlusion(net, image[None], 0, [-1.0]), np.ones(3))
     assert [axes.get_title() for axes in drawn.axes[:3]] == ["crop", "Grad-CAM: none", "occlusion"]
 
 

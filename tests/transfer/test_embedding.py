@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from medssl.augment.config import PatchConfig
+from medssl.augment.scan_info import Scans
 from medssl.augment.spatial import sample_volume
 from medssl.engine.seeding import seed_weights
 from medssl.errors import ConfigError
@@ -17,7 +18,7 @@ from medssl.models.config import SegResNetConfig
 from medssl.models.encoder import Encoder
 from medssl.store import open_store
 from medssl.transfer.embedding import embed_volumes
-from medssl.transfer.sources import foreground_centre, scans_of
+from medssl.transfer.sources import foreground_centre
 
 PATCH = PatchConfig(size=(12, 10, 8), spacing_mm=1.5)
 
@@ -36,7 +37,7 @@ def test_each_volume_is_embedded_alone_and_in_the_order_asked_for(
     found = embed_volumes(encoder, store, uids, PATCH, batch_size=2)
     assert found.shape == (5, encoder.embed_dim)
     cases = store.manifest.loc[uids].reset_index(drop=True)
-    for row, scan in zip(found, scans_of(store, cases), strict=True):
+    for row, scan in zip(found, Scans(cases), strict=True):
         crop = sample_volume(store, scan, PATCH.size, 1.5, foreground_centre(scan)).image
         with torch.no_grad():
             maps = encoder.eval().features(torch.from_numpy(crop)[None, None])[-1][0]

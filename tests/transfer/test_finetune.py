@@ -131,6 +131,40 @@ def test_classification_is_compared_with_size_alone(ball_store: Path, tmp_path: 
         assert told in page, told
 
 
+@pytest.mark.parametrize(
+    ("task", "wrong", "message"),
+    [
+        ("segmentation", {"model": {"name": "resnet", "conv1_stride": 1}}, "has no decoder"),
+        ("classification", {"regime": {"name": "attention_probe", "heads": 3}}, "heads"),
+    ],
+)
+def test_what_the_network_cannot_do_ends_before_there_is_a_folder(
+    ball_store: Path, tmp_path: Path, task: str, wrong: dict[str, Any], message: str
+) -> None:
+    patch = {"size": [32, 32, 32], "spacing_mm": 1.2}
+    with pytest.raises(ConfigError, match=message):
+        finetune(configured(ball_store, task, **wrong, augment={"patch": patch}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_network_end_before_there_is_a_folder(
+    ball_store: Path, tmp_path: Path
+) -> None:
+    wider = SegResNetConfig(init_filters=8, blocks_down=(1, 1))
+    weights = {
+        f"encoder.{name}": value
+        for name, value in build_encoder(wider, 1, (16, 16, 16)).state_dict().items()
+    }
+    described = SegResNetConfig(init_filters=4, blocks_down=(1, 1)).model_dump_json()
+    save_weights(tmp_path / "e.safetensors", weights, {"model": described})
+    config = configured(
+        ball_store, "classification", init=str(tmp_path / "e.safetensors"), model=None
+    )
+    with pytest.raises(CheckpointError, match="0% of the encoder's weights match"):
+        finetune(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_a_killed_run_goes_on_to_the_same_predictions(
     ball_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str

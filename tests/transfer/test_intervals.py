@@ -122,6 +122,36 @@ def test_interval_agrees_with_a_slow_loop_over_resampled_patients() -> None:
     assert interval.patients == 60
 
 
+def calibrated(cases: int, seed: int) -> pd.DataFrame:
+    """Binary cases whose probabilities are exactly right, each of a patient of his own."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 2, cases)
+    return pd.DataFrame(
+        {
+            "volume_uid": [f"{i:04}" for i in range(cases)],
+            "patient_key": [f"p{i:04}" for i in range(cases)],
+            "y_true": (rng.random(cases) < 1 / (1 + np.exp(-logit))).astype(int),
+            "logit_0": 0.0,
+            "logit_1": logit,
+        }
+    )
+
+
+def test_the_interval_of_ece_is_about_its_value_though_resampling_inflates_it() -> None:
+    above = 0
+    for seed in range(20):
+        frame = calibrated(100, seed)
+        weights = patient_weights(frame, 200, seed=0)
+        resampled = weighted_metric("ece", frame, weights)
+        interval = bootstrap_interval(frame, "ece", resamples=200)
+        above += np.quantile(resampled, 0.025) > interval.value
+        assert 0 <= interval.low <= interval.value <= interval.high <= 1
+        moved = np.maximum(resampled - resampled.mean() + interval.value, 0)
+        assert interval.low == pytest.approx(np.quantile(moved, 0.025))
+        assert interval.high == pytest.approx(np.quantile(moved, 0.975))
+    assert above  # what plain percentiles do
+
+
 def test_clustering_by_patient_widens_the_interval_of_copied_cases() -> None:
     one = classified(patients=40, seed=4).drop_duplicates("patient_key")
     many = pd.concat([one.assign(volume_uid=one["volume_uid"] + f"-{k}") for k in range(6)])
@@ -163,3 +193,13 @@ def test_two_thousand_resamples_of_a_test_set_take_a_moment() -> None:
     began = time.process_time()
     bootstrap_interval(frame, "auc_macro", resamples=2000)
     assert time.process_time() - began < 2.0
+
+
+def test_weighted_auc_is_the_same_by_pairs_and_by_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random(80) < 0.4
+    scores = rng.integers(0, 12, 80).astype(np.float64)  # with ties
+    weights = rng.integers(0, 4, (30, 80)).astype(np.float64)
+    by_pairs = weighted_auc(positive, scores, weights)
+    monkeypatch.setattr("medssl.transfer.weighted._MOST_PAIRS", 0)
+    assert weighted_auc(positive, scores, weights) == pytest.approx(by_pairs, abs=1e-12)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 from scipy.special import softmax
 from sklearn.metrics import (
     average_precision_score,
@@ -17,8 +20,9 @@ from sklearn.metrics import (
 
 from medssl.errors import MedsslError
 from medssl.transfer.classification_metrics import auc_macro, auprc_macro, bacc, brier, ece
-from medssl.transfer.metrics import all_metrics, metric_names, metric_value
+from medssl.transfer.metrics import FAMILIES, all_metrics, kind_of, metric_names, metric_value
 from medssl.transfer.segmentation_metrics import dice_by_case
+from medssl.transfer.task_config import PRIMARY_METRIC, TaskConfig, is_selection_metric
 
 
 def classified(num_classes: int, cases: int = 80, seed: int = 0) -> pd.DataFrame:
@@ -176,3 +180,31 @@ def test_surfaces_are_means_and_lesions_are_pooled_over_cases() -> None:
 
 def test_a_frame_of_counts_alone_has_dice_alone() -> None:
     assert metric_names(segmented([{"tp_2": 1, "fp_2": 0, "fn_2": 0}])) == ["dice_mean", "dice/2"]
+
+
+def test_every_task_has_a_family_and_a_metric_of_it_to_read_first() -> None:
+    tasks = {
+        "classification": (classified(2), {"label": "x"}),
+        "ordinal": (classified(3).assign(y_rank=0), {"label": "x"}),
+        "multilabel": (
+            pd.DataFrame({"y_true/a": [0.0, 1.0], "logit/a": [0.1, 0.2]}),
+            {"labels": ["a"]},
+        ),
+        "regression": (
+            pd.DataFrame({"y_true": [0.5, 1.0, 2.0], "y_pred": [0.4, 1.2, 1.0]}),
+            {"label": "x"},
+        ),
+        "segmentation": (segmented([{"tp_1": 2, "fp_1": 1, "fn_1": 1}]), {}),
+    }
+    assert set(tasks) == set(FAMILIES) == set(PRIMARY_METRIC)
+    for kind, (frame, settings) in tasks.items():
+        assert kind_of(frame) == kind
+        assert PRIMARY_METRIC[kind] in metric_names(frame)
+        task = TypeAdapter(TaskConfig).validate_python({"name": kind, **settings})
+        assert is_selection_metric(task, PRIMARY_METRIC[kind])
+
+
+def test_a_task_is_configured_without_torch() -> None:
+    code = "import sys, medssl.transfer.task_config; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.strip() == "False"

@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from medssl.config import parse_config
 from medssl.errors import ConfigError, TrainingError
+from medssl.predict.config import PredictConfig
+from medssl.predict.predict import predict
 from medssl.store import open_store
 from medssl.transfer.cases import labelled_cases
 from medssl.transfer.config import FinetuneConfig
@@ -131,6 +134,12 @@ def test_a_run_predicts_every_label(tmp_path: Path) -> None:
     assert {"y_true/large", "logit/large", "y_true/odd", "logit/odd"} <= set(predictions)
     assert {"test/auc/large", "test/auc/odd_lo", "test/auc_macro_hi"} <= result.metrics.keys()
     assert result.metrics["test/auc/large"] > 0.8  # type: ignore[operator]
+    predict(PredictConfig(run=result.run, input=store, out=tmp_path / "predicted"))
+    table = pd.read_csv(tmp_path / "predicted" / "predictions.csv").set_index("input")
+    assert "predicted" not in table
+    for label in ("large", "odd"):
+        found = table.loc[predictions["volume_uid"], f"probability_{label}"].to_numpy()
+        np.testing.assert_allclose(found, expit(predictions[f"logit/{label}"]), atol=2e-6)
     with pytest.raises(ConfigError, match="select_by: multilabel has no metric auc/none"):
         parse_config(FinetuneConfig, {**values, "task": TASK, "select_by": "auc/none"})
 

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 import medssl.engine.loop as loop
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
+from medssl.augment.scan_info import Scans
 from medssl.augment.spatial import sample_volume
 from medssl.config import parse_config
 from medssl.engine.run_folder import RunFolder
@@ -33,7 +34,7 @@ from medssl.transfer.embedding import embed_volumes
 from medssl.transfer.finetune import finetune
 from medssl.transfer.fit import Fit, fit
 from medssl.transfer.probe import knn_probe
-from medssl.transfer.sources import foreground_centre, scans_of
+from medssl.transfer.sources import foreground_centre
 
 MODEL = SegResNetConfig(init_filters=8, blocks_down=(1, 1))
 SIZE = (16, 16, 16)
@@ -90,7 +91,7 @@ def reloaded_logits(config: FinetuneConfig, folder: Path, uids: list[str]) -> np
     network = load_trained(folder).network
     store = open_store(config.store)
     reader = Reader(store, CacheConfig(gigabytes=0))
-    scans = scans_of(store, pd.DataFrame({"volume_uid": uids}))
+    scans = Scans(store.manifest.loc[uids])
     crops = [sample_volume(reader, s, SIZE, 1.2, foreground_centre(s)).image for s in scans]
     with torch.no_grad():
         return network(torch.from_numpy(np.stack(crops))[:, None]).numpy()
@@ -284,3 +285,13 @@ def test_heads_that_do_not_divide_the_embedding_are_refused(
     config = configured(ball_store, init, {"name": "attention_probe", "heads": 5}, **STEPS)
     with pytest.raises(ConfigError, match=r"regime\.heads 5"):
         fitted(config, tmp_path / "run")
+
+
+def test_a_probe_without_initial_weights_is_not_told_as_from_scratch(
+    ball_store: Path, tmp_path: Path, init: Path
+) -> None:
+    probe = configured(ball_store, init, {"name": "linear_probe"})
+    config = probe.model_copy(update={"init": None, "model": MODEL})
+    page = (finetune(config, tmp_path / "run").run / "report.html").read_text()
+    assert "From an untrained encoder." in page
+    assert "scratch" not in page

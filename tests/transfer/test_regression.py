@@ -15,6 +15,8 @@ from sklearn import metrics as sk
 from medssl.config import parse_config
 from medssl.errors import ConfigError, MedsslError
 from medssl.models.weights import read_metadata
+from medssl.predict.config import PredictConfig
+from medssl.predict.predict import predict
 from medssl.store import open_store
 from medssl.transfer.cases import labelled_cases
 from medssl.transfer.config import FinetuneConfig
@@ -166,3 +168,9 @@ def test_a_run_learns_the_size_and_predicts_in_its_units(tmp_path: Path) -> None
     page = (result.run / "report.html").read_text()
     assert "spearman" in page
     assert "size alone" not in page
+
+    predict(PredictConfig(run=result.run, input=store, out=tmp_path / "predicted"))
+    table = pd.read_csv(tmp_path / "predicted" / "predictions.csv").set_index("input")
+    assert list(table.columns)[-1] == "predicted"
+    found = table.loc[predictions["volume_uid"], "predicted"].to_numpy()
+    np.testing.assert_allclose(found, predictions["y_pred"], rtol=1e-4)

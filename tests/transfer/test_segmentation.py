@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medssl.augment.cache_config import CacheConfig
 from medssl.augment.reader import Reader
-from medssl.augment.scan_info import ScanInfo
+from medssl.augment.scan_info import Scans
 from medssl.augment.spatial import sample
 from medssl.models.config import SegResNetConfig
 from medssl.store import Store, open_store
@@ -21,7 +21,6 @@ from medssl.transfer.config import FitConfig
 from medssl.transfer.own_grid import classes_on_own_grid
 from medssl.transfer.predictions import read_mask
 from medssl.transfer.segmentation import Segmentation
-from medssl.transfer.sources import scans_of
 from medssl.transfer.surfaces import nsd_and_hd95
 from medssl.transfer.task_config import SegmentationTask
 from medssl.transfer.whole_volume import covering_map, read_planes
@@ -60,8 +59,8 @@ def test_at_its_own_spacing_every_voxel_gets_its_own_answer(ball_store: Path) ->
     task = thresholding(store, None)
     for number in range(4):
         uid = f"{number:032x}"
-        scan = scans_of(store, store.manifest.loc[[uid]])[0]
-        predicted = task.predict_mask(Reader(store, CacheConfig(gigabytes=0)), scan)
+        scan = Scans(store.manifest.loc[[uid]])[0]
+        predicted = task.predict_mask(Reader(store, CacheConfig(gigabytes=0)), (scan,))
         values = store.read(uid).voxels
         normalised = scan.normaliser(values)
         np.testing.assert_array_equal(predicted, normalised > 0)
@@ -76,8 +75,8 @@ def test_at_another_spacing_the_mask_stays_where_the_ball_is(
     task.network = Threshold(3.0)  # type: ignore[assignment]
     for number in range(4):
         volume, mask, ball_mm = ball_scan(number)
-        scan = scans_of(store, store.manifest.loc[[f"{number:032x}"]])[0]
-        predicted = task.predict_mask(Reader(store, CacheConfig(gigabytes=0)), scan)
+        scan = Scans(store.manifest.loc[[f"{number:032x}"]])[0]
+        predicted = task.predict_mask(Reader(store, CacheConfig(gigabytes=0)), (scan,))
         dice = 2 * (predicted * mask).sum() / (predicted.sum() + mask.sum())
         assert dice > 0.8
         found = np.argwhere(predicted).mean(axis=0)
@@ -88,10 +87,10 @@ def test_at_another_spacing_the_mask_stays_where_the_ball_is(
 def test_a_scan_at_its_own_spacing_is_read_voxel_by_voxel(ball_store: Path) -> None:
     store = open_store(ball_store)
     task = thresholding(store, None)
-    for scan in scans_of(store, store.manifest.iloc[:4]):
+    for scan in Scans(store.manifest.iloc[:4]):
         matrix, shape = covering_map(scan, scan.patch_spacing(task.patch.spacing_mm))
         reader = Reader(store, CacheConfig(gigabytes=0))
-        image = read_planes(reader, scan, matrix, shape, 0, 0, shape[0])
+        image = read_planes(reader, (scan,), matrix, shape, 0, 0, shape[0])[0]
         expected = store.read(scan.volume_uid).to_ras()
         assert image.shape == expected.shape
         np.testing.assert_array_equal(image, scan.normaliser(expected.voxels))
@@ -107,7 +106,7 @@ def test_a_tilted_scan_is_covered_and_its_own_grid_answered(tmp_path: Path) -> N
     sheared[1, 2] += 0.3
     write_scans(tmp_path / "s", [(type(volume)(volume.voxels, sheared, "MR"), mask, "p")], [])
     store = open_store(tmp_path / "s")
-    scan = scans_of(store, store.manifest)[0]
+    scan = Scans(store.manifest)[0]
     matrix, shape = covering_map(scan, np.array([1.0, 1.0, 1.0]))
     corners = np.array([[i, j, k, 1] for i in (0, 21) for j in (0, 23) for k in (0, 19)]).T
     at = (np.linalg.inv(matrix) @ corners)[:3]
@@ -127,12 +126,12 @@ def test_a_scan_is_read_in_slabs_that_fit_together(tmp_path: Path, axis: int) ->
     volume, mask, _ = ball_scan(2, shape=(50, 90, 40))
     write_scans(tmp_path / "s", [(volume, mask, "p")], [])
     store = open_store(tmp_path / "s")
-    scan = scans_of(store, store.manifest)[0]
+    scan = Scans(store.manifest)[0]
     matrix, shape = covering_map(scan, np.array([0.9, 0.9, 0.9]))
     reader = Reader(store, CacheConfig(gigabytes=0))
     edges = [*range(0, shape[axis], 17), shape[axis]]
     pieces = [
-        read_planes(reader, scan, matrix, shape, axis, start, stop)
+        read_planes(reader, (scan,), matrix, shape, axis, start, stop)[0]
         for start, stop in itertools.pairwise(edges)
     ]
     whole = sample(reader, scan, matrix, shape).image
@@ -159,4 +158,3 @@ def test_rows_count_voxels_and_masks_are_kept(ball_store: Path, tmp_path: Path) 
         )
         assert (row["nsd_1"], row["hd95_mm_1"]) == surfaces
         assert row["lesion_tp_1"] + row["lesion_fn_1"] == 1
-    assert isinstance(scans_of(store, cases)[0], ScanInfo)

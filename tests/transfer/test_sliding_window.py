@@ -15,11 +15,11 @@ from medssl.transfer.sliding_window import num_windows, slide, window_starts
 class Convolved(nn.Module):
     """Three classes whose logits depend on the neighbours: windows differ where they meet."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layers = nn.Sequential(
-            nn.Conv3d(1, 4, 5, padding=2), nn.Tanh(), nn.Conv3d(4, 3, 5, padding=2)
+            nn.Conv3d(channels, 4, 5, padding=2), nn.Tanh(), nn.Conv3d(4, 3, 5, padding=2)
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -37,22 +37,26 @@ class Convolved(nn.Module):
         ((40, 10, 31), (10, 6, 9)),  # odd windows: half of one is no whole number
     ],
 )
+@pytest.mark.parametrize("backgrounds", [[-0.7], [-0.7, 0.4]])
 @torch.no_grad()
 def test_slabs_make_what_the_whole_image_at_once_makes(
-    shape: tuple[int, int, int], window: tuple[int, int, int], axis: int
+    shape: tuple[int, int, int], window: tuple[int, int, int], axis: int, backgrounds: list[float]
 ) -> None:
-    image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    network = Convolved()
+    channels = len(backgrounds)
+    image = torch.randn((channels, *shape), generator=torch.Generator().manual_seed(1))
+    network = Convolved(channels)
     told: list[int] = []
     reads: list[tuple[int, int]] = []
 
     def planes(start: int, stop: int) -> Tensor:
         reads.append((start, stop))
-        return image.narrow(axis, start, stop - start)
+        return image.narrow(axis + 1, start, stop - start)
 
-    slabs = list(slide(network, planes, shape, window, axis, -0.7, told.append))
+    slabs = list(slide(network, planes, shape, window, axis, backgrounds, told.append))
+    # MONAI pads with one number: with 0, of an image whose backgrounds were taken from it.
+    levels = torch.tensor(backgrounds)[:, None, None, None]
     expected = sliding_window_inference(
-        image[None, None], window, 3, network, overlap=0.5, mode="gaussian", cval=-0.7
+        (image - levels)[None], window, 3, lambda x: network(x + levels), 0.5, mode="gaussian"
     )[0]
     torch.testing.assert_close(
         torch.cat([logits for _, logits in slabs], dim=axis + 1), expected, atol=1e-5, rtol=1e-5

@@ -1,7 +1,8 @@
 """From a scan in its own grid and units to what the network was trained on.
 
-The scan is laid on an upright grid at the training's spacing by one linear interpolation, then
-normalised by numbers measured on the scan as it was stored.
+The scan is averaged where the training's spacing is coarser than its own, laid on an upright grid
+at that spacing by one linear interpolation, then normalised by numbers measured on the scan as it
+was stored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, SpatialResample
+
+from .averaging import averaged
 
 _LEVELS = (0.5, 25.0, 50.0, 75.0, 99.5)
 _SAMPLED_VOXELS = 2**18
@@ -64,8 +67,12 @@ class OnTrainingGrid(MapTransform, InvertibleTransform):  # type: ignore[misc]
             image = given[key]
             shape, affine = tuple(image.shape[1:]), image.affine.numpy()
             target, size = self._grid(shape, affine, image.meta["foreground_middle_mm"])
-            laid = self.resample(image, dst_affine=torch.from_numpy(target), spatial_size=size)
-            outside = _outside(np.linalg.solve(affine, target), size, shape)
+            to_stored = np.linalg.solve(affine, target)
+            steps = np.linalg.norm(to_stored[:3, :3], axis=1)
+            smooth = image.clone()
+            smooth[0] = averaged(image[0].as_tensor(), steps)
+            laid = self.resample(smooth, dst_affine=torch.from_numpy(target), spatial_size=size)
+            outside = _outside(to_stored, size, shape)
             given[key] = _normalised(laid, image.meta["normalisation"], outside)
         return given
 
