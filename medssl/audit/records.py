@@ -217,7 +217,7 @@ class ClaimOutcomeRecord(ClaimRecord):
 class AnalysisRecord(Record):
     """analysis.json."""
 
-    schema_: Literal["medssl.analysis/1"] = Field(alias="schema")
+    schema_: Literal["medssl.analysis/2"] = Field(alias="schema")
     plan_sha256: Text
     metric: Text
     missing: list[Text]

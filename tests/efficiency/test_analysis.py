@@ -70,6 +70,21 @@ def test_another_claim_can_be_judged_without_touching_the_study(study: Path) -> 
     assert analyse(StudyPaths(study)).claim is None
 
 
+def test_secondary_results_and_the_power_law_are_there(study: Path) -> None:
+    values = analyse(StudyPaths(study)).as_json
+    assert values["schema"] == "medssl.analysis/2"
+    assert values["arm"] == values["lsf"]["arm"] == "ssl_ft"
+    # Three fractions: a law of three parameters would check nothing.
+    assert values["lsf"]["power_law"] is None
+    assert {row["test"] for row in values["paired_tests"]} == {"delong"}
+    assert [row["fraction"] for row in values["paired_tests"]] == [0.25, 0.5, 1.0]
+    assert {row["measure"] for row in values["calibration"]} == {"brier", "ece"}
+    assert values["controls"] == {"permuted_labels": [], "scratch_2x": []}
+    # The store says nothing of site or sex; all is one modality.
+    assert values["subgroups"]["gaps"] == []
+    assert [row["column"] for row in values["subgroups"]["left_out"]] == ["modality"]
+
+
 def test_cells_with_other_test_cases_are_refused(study: Path) -> None:
     path = study / "predictions" / "ssl_ft_1_2.parquet"
     pd.read_parquet(path).iloc[1:].to_parquet(path, index=False)
