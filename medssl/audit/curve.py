@@ -44,10 +44,16 @@ def recompute_grid_of(study: StudyFiles, metric: str) -> MetricGrid:
     return metric_grid(plan.model_dump(), frames, metric)
 
 
-@lru_cache(maxsize=1)
-def recompute_savings(study: StudyFiles) -> Savings | None:
-    """The label-savings factor, as the study computes it."""
-    return savings_of(recompute_grid(study), study.plan.model_dump())
+@lru_cache(maxsize=2)
+def recompute_savings(study: StudyFiles, arm: str | None = None) -> Savings | None:
+    """The label-savings factor of `arm`, by default of the one that the study says it of."""
+    return savings_of(recompute_grid(study), study.plan.model_dump(), arm)
+
+
+def savings_of_claim(study: StudyFiles) -> Savings | None:
+    """The label-savings factor of the arm that the claim to judge is of."""
+    claim = claim_to_judge(study)
+    return recompute_savings(study, None if claim is None else claim.arm)
 
 
 def recompute_claim(study: StudyFiles) -> ClaimOutcome | None:
@@ -63,7 +69,7 @@ def recompute_claim(study: StudyFiles) -> ClaimOutcome | None:
         check_claim(claim, study)
     except (StudyError, ConfigError) as error:
         raise DamagedFile(PLAN, f"key claim: {error}") from error
-    return judge_claim(claim, recompute_grid(study), recompute_savings(study))
+    return judge_claim(claim, recompute_grid(study), savings_of_claim(study))
 
 
 def check_claim(claim: ClaimConfig, study: StudyFiles) -> None:

@@ -228,3 +228,7 @@ class AnalysisRecord(Record):
     lsf: dict[str, Any] | None = None
     claim: ClaimOutcomeRecord | None = None
     intervals: IntervalsRecord | None = None
+    calibration: list[dict[str, Any]] | None = None
+    subgroups: dict[str, Any] | None = None
+    controls: dict[str, Any] | None = None
+    paired_tests: list[dict[str, Any]] | None = None

@@ -26,7 +26,7 @@ REPLICATES = 2000
 FRACTIONS = (0.25, 1.0)
 ARMS = ("scratch", "ssl_ft")
 DRAWS = 5
-SCHEMA = "medssl.analysis/1"
+SCHEMA = "medssl.analysis/2"
 
 
 def test_a_study_made_elsewhere_passes(tmp_path: Path) -> None:

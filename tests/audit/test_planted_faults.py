@@ -22,15 +22,15 @@ pytestmark = pytest.mark.usefixtures("no_page")
 
 IDS = [
     *("I1", "I2", "I3", "I4", "L1", "L2", "L3", "L4", "L5", "L6", "L7", "S1", "S2"),
-    *("B1", "B2", "B3", "M1", "M2", "C1", "C2", "K1", "H1"),
+    *("B1", "B2", "B3", "M1", "M2", "C1", "C2", "C3", "F1", "K1", "H1"),
 ]
 ENOUGH: dict[str, Any] = {
     "draws": 10,
     "arms": ("scratch", "ssl_ft", "scratch_2x", "permuted_labels"),
-    "fractions": (0.25, 0.5, 1.0),
+    "fractions": (0.25, 0.4, 0.6, 1.0),
     "saved": 4.0,
     "trials": 5,
-    "claim": {**CLAIM, "frac": 0.5, "min_lsf": None},
+    "claim": {**CLAIM, "frac": 0.6, "min_lsf": None},
 }
 
 

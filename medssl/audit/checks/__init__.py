@@ -24,6 +24,8 @@ from medssl.audit.checks import (
     plan,
     pretraining,
     provenance,
+    savings,
+    subgroups,
     subsets,
 )
 from medssl.audit.result import Check
@@ -49,6 +51,8 @@ CHECKS: tuple[Check, ...] = (
     masks.CHECK,  # M2
     draws.CHECK,  # C1
     claim.CHECK,  # C2
+    savings.CHECK,  # C3
+    subgroups.CHECK,  # F1
     calibration.CHECK,  # K1
     collapse.CHECK,  # H1
 )
