@@ -121,6 +121,8 @@ def _shown(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         heading = _SECTIONS.get(annotation, annotation.__name__)
         return f"[{annotation.__name__}](#{_anchor(heading)})"
+    if annotation is Any:
+        return "values"
     names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
     return "null" if annotation is type(None) else names[annotation]
 

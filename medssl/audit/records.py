@@ -53,16 +53,16 @@ class EncoderRecord(Record):
 class ArmRecord(Record):
     init: Literal["random", "encoder"]
     encoder: EncoderRecord | None = None
-    regime: Literal["full", "linear_probe", "knn"] = "full"
-    steps: int | None = Field(None, ge=0)
-    labels: Literal["given", "permuted"] = "given"
-    trials: int = Field(1, ge=1)
+    regime: Literal["full", "linear_probe", "knn"]
+    steps: int = Field(ge=0)
+    labels: Literal["given", "permuted"]
+    trials: int = Field(ge=1)
 
 
 class SearchRecord(Record):
     trials: int = Field(ge=1)
-    space: dict[Text, list[Any]] = {}
-    settings: list[dict[Text, Any]] = []
+    space: dict[Text, list[Any]]
+    settings: list[dict[Text, Any]] = Field(min_length=1)
 
 
 class SubsetRecord(Record):
@@ -99,7 +99,7 @@ class StatisticsRecord(Record):
 class PlanRecord(Record):
     """plan.json."""
 
-    schema_: Literal["medssl.plan/1", "medssl.plan/2"] = Field(alias="schema")
+    schema_: Literal["medssl.plan/2"] = Field(alias="schema")
     task: TaskRecord
     data: DataRecord
     test: TestRecord

@@ -168,11 +168,6 @@ class StudyFiles:
     def pretraining(self) -> PretrainingFile:
         return self._json(PRETRAINING, PretrainingFile)
 
-    @property
-    def keeps_cell_files(self) -> bool:
-        """Whether the layout is one in which each cell says how it was made (cell.json)."""
-        return self.plan.schema_ != "medssl.plan/1"
-
     def evidence_of_cells(self) -> list[Evidence]:
         """The files in which the cells say how they were made."""
         return [self.evidence(cell_path(cell)) for cell in self.cells_there]

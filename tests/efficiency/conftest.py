@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -118,6 +120,7 @@ def make_config(labelled_store: Path, pretrained_run: Path) -> Callable[..., Stu
                 "steps": 4,
             },
             "metric": "auc_macro",
+            "search": {"trials": 1},
             "replicates": 200,
         }
         return parse_config(StudyConfig, {**values, **changes})
@@ -125,13 +128,42 @@ def make_config(labelled_store: Path, pretrained_run: Path) -> Callable[..., Stu
     return make
 
 
-class FakeFit:
-    """Predicts the truth plus noise; the more labels, and with an encoder, the less noise."""
+@dataclass
+class FakeTrained:
+    """What a pretended training came to; what it predicts is a function of cases and seed."""
+
+    outcome: TrainOutcome
+    value: float | None
+    weights_sha256: str
+    cases: pd.DataFrame
+    labels: float
+    gain: float
+    seed: int
+    log: list[str]
+    name: str
+    encoder: None = None
+
+    def predict_test(self, cases: pd.DataFrame, run: Any, progress: Any) -> Any:
+        self.log.append(f"test {self.name}")
+        shown = cases[cases["split"] != "train"].reset_index(drop=True)
+        rng = np.random.default_rng([self.seed, int(self.labels)])
+        signal = self.gain * np.log2(self.labels) / 4
+        logit = signal * (2 * shown["y_true"] - 1) + rng.normal(0, 1, len(shown))
+        return SimpleNamespace(predictions=shown.assign(logit_0=0.0, logit_1=logit))
+
+
+class FakeTrain:
+    """Predicts the truth plus noise; the more labels, and with an encoder, the less noise.
+
+    The validation value is `values` at the learning rate of the trial.
+    """
 
     def __init__(self, gain: float = 1.0, saved: float = 2.0) -> None:
         self.gain, self.saved = gain, saved
         self.called: list[str] = []
+        self.log: list[str] = []
         self.fails: set[str] = set()
+        self.values: dict[float, float] = {}
 
     def __call__(
         self,
@@ -142,31 +174,41 @@ class FakeFit:
         tracker: Any,
         progress: Any,
         seed: int,
-        on_chosen: Any,
-    ) -> pd.DataFrame:
+    ) -> FakeTrained:
         name = run.path.name
+        if run.path.parent.name == "trials":
+            name = f"{run.path.parents[1].name}/{name}"
         assert resolve_model(config) == MODEL
         self.called.append(name)
-        progress.start("training", config.steps)
-        progress.advance(config.steps, loss=0.5)
+        self.log.append(f"train {name}")
+        steps = 0 if config.regime.name != "full" else config.steps
+        progress.start("training", steps)
+        progress.advance(steps, loss=0.5)
         progress.finish()
+        tracker.log(steps, {"train/loss": 0.5})
         if name in self.fails:
             raise RuntimeError("a secret path")
         # What the loop and fit leave in the run folder.
         (run.checkpoints / "last.safetensors").write_bytes(b"state")
         (run.checkpoints / "model.safetensors").write_bytes(name.encode())
         labels = (cases["split"] != "test").sum() * (self.saved if config.init else 1.0)
-        on_chosen(sha256_json([name, seed]), TrainOutcome(config.steps, 1.0, None, None))
-        shown = cases[cases["split"] != "train"].reset_index(drop=True)
-        rng = np.random.default_rng([seed, int(labels)])
-        signal = self.gain * np.log2(labels) / 4
-        logit = signal * (2 * shown["y_true"] - 1) + rng.normal(0, 1, len(shown))
-        return shown.assign(logit_0=0.0, logit_1=logit)
+        value = self.values.get(config.optim.lr) if (cases["split"] == "val").any() else None
+        return FakeTrained(
+            TrainOutcome(steps, 1.0, None, None),
+            value,
+            sha256_json([name, seed]),
+            cases,
+            labels,
+            self.gain,
+            seed,
+            self.log,
+            name,
+        )
 
 
 @pytest.fixture
-def fake_fit() -> FakeFit:
-    return FakeFit()
+def fake_train() -> FakeTrain:
+    return FakeTrain()
 
 
 class _NoTracker:

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("no_tracking")
 
 
 @pytest.fixture
-def study(make_config: Make, tmp_path: Path, fake_fit: Any) -> Path:
-    run_study(make_config(), tmp_path / "study", fit=fake_fit)
+def study(make_config: Make, tmp_path: Path, fake_train: Any) -> Path:
+    run_study(make_config(), tmp_path / "study", train=fake_train)
     return tmp_path / "study"
 
 

@@ -43,6 +43,7 @@ def test_plan_is_canonical_and_the_ledger_vouches_for_every_file(
         "splits.parquet",
         "pretrain.parquet",
         "pretrain_instances.parquet",
+        "pretraining.json",
         "claim.yaml",
         "config.yaml",
         "plan.json",

@@ -104,6 +104,7 @@ def config_of(store: Path, task: dict[str, Any], metric: str, **changes: Any) ->
             "batch_size": 2,
         },
         "metric": metric,
+        "search": {"trials": 2, "space": {"optim.lr": [1e-3, 1e-2]}},
         "replicates": 100,
     }
     return parse_config(StudyConfig, {**values, **changes})
@@ -120,9 +121,9 @@ def test_killed_study_ends_with_the_bits_of_an_unbroken_one(
     written.write_text(dump_config(config))
     broken = tmp_path / "broken"
     child = subprocess.Popen([sys.executable, "-c", _RUN, str(written), str(broken)])
-    state = broken / "cells" / "scratch_1_0" / "metrics.jsonl"
+    state = broken / "cells" / "scratch_1_0" / "trials" / "1" / "metrics.jsonl"
     try:
-        # Into the second cell, past its first checkpoints.
+        # Into the second trial of the second cell, past its first checkpoints.
         deadline = time.monotonic() + 200
         while not (state.is_file() and len(state.read_text().splitlines()) >= 3):
             assert child.poll() is None, "the study ended before it could be killed"
@@ -139,8 +140,10 @@ def test_killed_study_ends_with_the_bits_of_an_unbroken_one(
         assert sha256_file(path) == sha256_file(broken / "predictions" / path.name)
     entries = read_ledger(broken / "ledger.jsonl")
     assert verify_chain(entries) == []
-    assert sum(e.event == "training_started" for e in entries) == 2
-    assert "resumed at step" in (broken / "cells" / "scratch_1_0" / "run.log").read_text()
+    # The first fraction has no validation part, and so one trial.
+    assert sum(e.event == "training_started" for e in entries) == 3
+    log = broken / "cells" / "scratch_1_0" / "trials" / "1" / "run.log"
+    assert "resumed at step" in log.read_text()
 
 
 def test_masks_of_a_segmentation_lie_where_the_predictions_say(

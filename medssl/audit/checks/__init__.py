@@ -24,6 +24,7 @@ from medssl.audit.checks import (
     plan,
     pretraining,
     provenance,
+    rerun,
     savings,
     subgroups,
     subsets,
@@ -49,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     looks.CHECK,  # B3
     metrics.CHECK,  # M1
     masks.CHECK,  # M2
+    rerun.CHECK,  # R1
     draws.CHECK,  # C1
     claim.CHECK,  # C2
     savings.CHECK,  # C3

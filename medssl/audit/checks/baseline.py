@@ -19,8 +19,6 @@ LONGER = "scratch_2x"
 
 
 def run(study: StudyFiles) -> Finding:
-    if not study.keeps_cell_files:
-        return Finding(Status.NOT_RUN, "a plan of this version keeps no record of it")
     trials = study.plan.search.trials
     edges = list(_edges(study)) if trials >= LEAST_TRIALS else []
     short, told = _stopped_short(study)

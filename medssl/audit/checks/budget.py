@@ -17,8 +17,6 @@ _TWICE = "scratch_2x"
 
 
 def run(study: StudyFiles) -> Finding:
-    if not study.keeps_cell_files:
-        return Finding(Status.NOT_RUN, "a plan of this version does not say what each arm gets")
     events = _by_cell(study)
     problems = [*_planned(study), *_seeds(study)]
     for cell in study.cells_there:
@@ -30,7 +28,7 @@ def run(study: StudyFiles) -> Finding:
     plan = study.plan
     return Finding(
         Status.PASS,
-        f"{counted(plan.search.trials, 'trial')} of {_steps_of(study, BASELINE)} steps from one "
+        f"{counted(plan.search.trials, 'trial')} of {plan.arms[BASELINE].steps} steps from one "
         f"list of settings for every arm that trains whole networks; "
         f"{counted(study.cells_there, 'cell')} did as planned",
         evidence,
@@ -44,12 +42,6 @@ def _by_cell(study: StudyFiles) -> dict[str, list[Entry]]:
     return events
 
 
-def _steps_of(study: StudyFiles, arm: str) -> int:
-    """Steps that the plan gives an arm."""
-    planned = study.plan.arms[arm]
-    return int(study.plan.fit.get("steps", 0)) if planned.steps is None else planned.steps
-
-
 def _planned(study: StudyFiles) -> Iterable[str]:
     """The plan itself gives every arm the same."""
     plan = study.plan
@@ -57,9 +49,9 @@ def _planned(study: StudyFiles) -> Iterable[str]:
         trials = plan.search.trials if arm.regime == "full" else 1
         if arm.trials != trials:
             yield f"the plan gives arm {name} {counted(arm.trials, 'trial')}, not {trials}"
-        steps = _steps_of(study, BASELINE) * (2 if name == _TWICE else 1)
-        if arm.regime == "full" and _steps_of(study, name) != steps:
-            yield f"the plan gives arm {name} {_steps_of(study, name)} steps, not {steps}"
+        steps = study.plan.arms[BASELINE].steps * (2 if name == _TWICE else 1)
+        if arm.regime == "full" and study.plan.arms[name].steps != steps:
+            yield f"the plan gives arm {name} {study.plan.arms[name].steps} steps, not {steps}"
     if len(plan.search.settings) != plan.search.trials:
         yield (
             f"the plan lists {counted(plan.search.settings, 'setting')} for "
@@ -96,7 +88,7 @@ def _told(study: StudyFiles, cell: Cell, events: list[Entry]) -> Iterable[str]:
         if trials != set(range(planned)):
             what = event.removeprefix("training_")
             yield f"cell {cell.name}: {counted(trials, 'trial')} {what}, {planned} planned"
-    most = _steps_of(study, cell.arm)
+    most = study.plan.arms[cell.arm].steps
     early = study.plan.fit.get("patience") is not None
     for entry in events:
         if entry.event != "training_finished":

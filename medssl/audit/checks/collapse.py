@@ -26,12 +26,11 @@ def run(study: StudyFiles) -> Finding:
             )
             if ranks[-1] < OF_PEAK * max(ranks):
                 alarms.append(f"{known[-1]}: less than half")
-    if study.keeps_cell_files:
-        alarms += _of_cells(study)
-        described = [c for c in study.cells_there if study.cell_file(c).representation]
-        evidence += [study.evidence(cell_path(cell)) for cell in described]
-        if described:
-            known.append(f"features of {counted(described, 'cell')} described")
+    alarms += _of_cells(study)
+    described = [c for c in study.cells_there if study.cell_file(c).representation]
+    evidence += [study.evidence(cell_path(cell)) for cell in described]
+    if described:
+        known.append(f"features of {counted(described, 'cell')} described")
     if alarms:
         return Finding(Status.WARN, listed(alarms), evidence)
     if pretrained and not study.has(PRETRAINING):

@@ -23,8 +23,6 @@ _NOTHING = (None, "", "none", "unknown")
 
 
 def run(study: StudyFiles) -> Finding:
-    if not study.keeps_cell_files:
-        return Finding(Status.NOT_RUN, "a plan of this version keeps no record of it")
     files = {cell: study.cell_file(cell) for cell in study.cells_there}
     evidence = [study.evidence(LEDGER), *study.evidence_of_cells()]
     if not files:
