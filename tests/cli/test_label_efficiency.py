@@ -55,6 +55,9 @@ def test_plan_says_how_many_and_what_comes_next(config: Path, tmp_path: Path) ->
     assert "50%: 15 patients, 15 labels" in said
     following = f"medssl label-efficiency run {config} --out {tmp_path / 'study'} --set draws=3"
     assert following in said
+    again = CliRunner().invoke(app, arguments, catch_exceptions=False).output
+    for output in (said, again):
+        assert output.count("With 10 test patients and 3 draws this study would find") == 1
     assert said.splitlines()[-1] == f"plan:    {tmp_path / 'study' / 'plan.json'}"
     again = CliRunner().invoke(app, arguments, catch_exceptions=False).output
     assert "plan was frozen already" in again
