@@ -53,8 +53,8 @@ class CostEstimate:
 def estimate_cost(config: StudyConfig, plan: dict[str, Any], workers: int = 1) -> CostEstimate:
     """Time a few steps of a training from scratch, and count what the plan asks for.
 
-    Looks at validation and test cases, and embeddings for probes are counted as half a step for each
-    batch. Nothing of the study's own folder is touched, and no test case is looked at.
+    Predictions of validation and test cases, and embeddings for probes, are counted as half a step
+    for each batch; none is made. Nothing of the study's own folder is touched.
 
     Raises:
         StudyError: the first steps fail; the message says why.
