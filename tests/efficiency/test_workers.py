@@ -199,7 +199,7 @@ def test_a_cell_that_kills_its_process_twice_is_listed_and_the_others_are_done(
 @pytest.mark.slow
 def test_a_dask_cluster_gives_the_bits_of_one_process(bright_config: Any, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    config: StudyConfig = bright_config(arms=["scratch", "random_linear"], search=SEARCH)
+    config: StudyConfig = bright_config(fractions=[1.0], draws=2, search={"trials": 1})
     run_study(config, tmp_path / "one")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
