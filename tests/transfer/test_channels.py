@@ -205,6 +205,10 @@ def test_each_channel_is_augmented_by_its_own_modality(pairs: Path) -> None:
             assert torch.equal(alone["image"], after["image"][:, :, k : k + 1])
             changed[k] += int((alone["image"] != before["image"][:, :, k : k + 1]).any())
     assert min(changed) > 2
+    whole = next(Loader(plain).batches(3, 4))[1]
+    augmented.finish(whole, 3)  # all samples of the batch together, as for a GPU
+    one_by_one = next(Loader(augmented, finish=True).batches(3, 4))[1]
+    assert torch.equal(whole["image"], one_by_one["image"])
 
 
 def test_partners_are_taken_by_study_then_size_and_must_lie_over_the_case(tmp_path: Path) -> None:
