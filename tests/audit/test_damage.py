@@ -55,7 +55,7 @@ def test_any_value_anywhere_in_a_json_file(copied: Callable[..., Any], path: str
     study = copied(**SMALL)
     text = (study.root / path).read_bytes()
     rng = random.Random(path)
-    for place in rng.sample(_places(json.loads(text)), 12):
+    for place in rng.sample(_places(json.loads(text)), 8):
         values = json.loads(text)
         node = values
         for step in place[:-1]:
@@ -76,7 +76,7 @@ def test_any_column_of_a_table(copied: Callable[..., Any], path: str) -> None:
     study = copied(**SMALL)
     frame = pd.read_parquet(study.root / path)
     rng = random.Random(path)
-    for column in rng.sample(list(frame.columns), min(6, len(frame.columns))):
+    for column in rng.sample(list(frame.columns), min(4, len(frame.columns))):
         for spoilt in (
             frame.drop(columns=column),
             frame.assign(**{column: rng.choice(["x", "", 3.5, None])}),
