@@ -69,7 +69,7 @@ def write_leaks(
     ]
     if len(ruled):
         sections.append(Section("Ruled on", _ruled(ruled, rulings)))
-    sections.append(Section("What this cannot tell", _limits(result)))
+    sections.append(Section("What this cannot tell", _limits()))
     lead = f"A: {result.a}. B: {result.b}."
     return write_page(path, "Search for leaks", lead, sections)
 
@@ -281,11 +281,11 @@ def _ruled(ruled: pd.DataFrame, rulings: Mapping[str, Ruling]) -> list[Part]:
     ]
 
 
-def _limits(result: LeaksResult) -> list[Part]:
+def _limits() -> list[Part]:
     lines = [
-        "A crop of a scan, or a scan moved by a tenth of its field of view, looks like another "
-        "scan to a perceptual hash. Two scans of one patient need not look alike: without a common "
-        "key of patients they are not found.",
+        "A scan that was cut by a twentieth, or a small crop that was moved by a voxel, looks like "
+        "another scan to a perceptual hash. Two scans of one patient need not look alike: without "
+        "a common key of patients they are not found.",
         "This page shows scans: pseudonymised, not anonymous. Keep it where the stores are kept.",
     ]
     return [text(line) for line in lines]
