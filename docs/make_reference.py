@@ -237,6 +237,8 @@ def _metavar(kind: Any) -> str:
     words = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
     if kind in words:
         return words[kind]
+    if typing.get_origin(kind) is typing.Literal:
+        return "|".join(map(str, typing.get_args(kind)))
     return next(_metavar(inner) for inner in typing.get_args(kind) if inner is not type(None))
 
 

@@ -46,6 +46,8 @@ def plan(config: CONFIG, out: OUT, set_: SET = [], workers: WORKERS = 1) -> None
     )
     for line in _subset_lines(result.plan):
         print(line)
+    if result.was_there:  # else it was said when the plan was made
+        print(result.plan["power"]["note"])
     from medssl.efficiency.estimate import estimate_cost
 
     for line in estimate_cost(loaded, result.plan, workers).lines():

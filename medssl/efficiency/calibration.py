@@ -21,8 +21,7 @@ def calibration_rows(
 
     Means over draws, intervals by the crossed bootstrap of the curve. `delta` is the arm's value
     minus that of scratch, None for scratch itself. ECE is in bins of equal numbers
-    (`medssl.transfer.classification_metrics.ece`); resampling raises it a little, for both arms
-    alike. Empty for segmentation.
+    (`medssl.transfer.classification_metrics.ece`). Empty for segmentation.
     """
     if plan["task"]["kind"] != "classification":
         return []

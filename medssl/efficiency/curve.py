@@ -19,7 +19,8 @@ from medssl.efficiency.statistics import (
 )
 from medssl.errors import StudyError
 from medssl.transfer.intervals import patient_weights
-from medssl.transfer.metrics import metric_value, weighted_metric
+from medssl.transfer.metrics import family_of, metric_value, weighted_metric
+from medssl.transfer.weighted import Weights
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def metric_grid(
         place = arms.index(cell.arm), fractions.index(cell.fraction), cell.draw
         test = test_part(frame)[chosen]
         values[place] = metric_value(metric, test)
-        resampled[place] = weighted_metric(metric, test, weights_BN)
+        resampled[place] = _resampled(metric, test, weights_BN, float(values[place]))
     # Another stream than that of the patients, so that the two are drawn independently.
     weights_BD = draw_weights(replicates, draws, int(statistics["seed"]) + 1)
     return MetricGrid(
@@ -146,6 +147,17 @@ def metric_grid(
         crossed_replicates(resampled, weights_BD),
         int(some.loc[chosen, "patient_key"].nunique()),
     )
+
+
+def _resampled(metric: str, test: pd.DataFrame, weights_BN: Weights, value: float) -> Floats:
+    """(B,) values under weights; of a metric that resampling inflates, moved back by its bias.
+
+    As `medssl.transfer.intervals` does: by the mean of the resamples less the value.
+    """
+    resampled = weighted_metric(metric, test, weights_BN)
+    if metric not in family_of(test).inflated or not np.isfinite(resampled).any():
+        return resampled
+    return np.clip(resampled - (np.nanmean(resampled) - value), 0.0, 1.0)
 
 
 def _mean_over_subsets(plan: dict[str, Any], what: str) -> Floats:

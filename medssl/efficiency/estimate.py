@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -51,8 +53,8 @@ class CostEstimate:
 def estimate_cost(config: StudyConfig, plan: dict[str, Any], workers: int = 1) -> CostEstimate:
     """Time a few steps of a training from scratch, and count what the plan asks for.
 
-    Looks at validation and test cases and embeddings for probes are counted as half a step for each
-    batch. Nothing of the study's own folder is touched, and no test case is looked at.
+    Predictions of validation and test cases, and embeddings for probes, are counted as half a step
+    for each batch; none is made. Nothing of the study's own folder is touched.
 
     Raises:
         StudyError: the first steps fail; the message says why.
@@ -62,9 +64,7 @@ def estimate_cost(config: StudyConfig, plan: dict[str, Any], workers: int = 1) -
     )
     fit = FitConfig.model_validate(fit.model_dump() | {"model": plan["fit"]["model"]})
     dev = plan["data"]["dev_cases"]
-    trial = try_out(partial(_built, config, fit))
-    if trial.problem is not None:
-        raise StudyError(f"the first steps of a cell fail: {trial.problem}")
+    step_s = _seconds_a_step(config, fit, workers)
     cells = cells_of_plan(plan)
     subsets = {(s["fraction"], s["draw"]): s for s in plan["subsets"]}
     trials = looked = 0
@@ -80,8 +80,8 @@ def estimate_cost(config: StudyConfig, plan: dict[str, Any], workers: int = 1) -
         looked += 2 * min(64, dev)  # the probe set
     steps = sum(steps_of(plan, cell) for cell in cells)
     batches = looked / fit.batch_size
-    seconds = (steps + _FORWARD * batches) * trial.step_s / workers
-    return CostEstimate(len(cells), trials, steps, looked, workers, trial.step_s, seconds)
+    seconds = (steps + _FORWARD * batches) * step_s / workers
+    return CostEstimate(len(cells), trials, steps, looked, workers, step_s, seconds)
 
 
 def duration(seconds: float) -> str:
@@ -92,6 +92,16 @@ def duration(seconds: float) -> str:
     if minutes < 100:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _seconds_a_step(config: StudyConfig, fit: FitConfig, workers: int) -> float:
+    """Where as many processes train at the same time as are going to."""
+    with ThreadPoolExecutor(workers) as pool:
+        trials = list(pool.map(lambda _: try_out(partial(_built, config, fit)), range(workers)))
+    problems = [trial.problem for trial in trials if trial.problem is not None]
+    if problems:
+        raise StudyError(f"the first steps of a cell fail: {problems[0]}")
+    return statistics.mean(trial.step_s for trial in trials)
 
 
 def _threads(fit: FitConfig, workers: int) -> dict[str, int]:

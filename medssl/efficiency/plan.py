@@ -20,6 +20,7 @@ from medssl.efficiency.cases import StudyCases, study_cases
 from medssl.efficiency.cells import StudyPaths, cells_of_plan
 from medssl.efficiency.config import StudyConfig
 from medssl.efficiency.ledger import Ledger, read_ledger
+from medssl.efficiency.power import power_of_study
 from medssl.efficiency.pretrained import (
     Pretrained,
     open_question,
@@ -74,6 +75,7 @@ def plan_study(config: StudyConfig, out: Path, progress: Progress = SILENT) -> P
                 key_id = draft.plan["data"]["key_id"]
                 if draft.pretrained and (question := open_question(draft.pretrained, key_id)):
                     progress.say(question)
+                progress.say(draft.plan["power"]["note"])
                 progress.say(f"plan frozen: {len(cells_of_plan(draft.plan))} cells")
     finally:
         run.close()
@@ -153,6 +155,9 @@ def draft_plan(config: StudyConfig, store: Store) -> Draft:
             "seed": config.seed,
             "level": LEVEL,
         },
+        "power": power_of_study(
+            cases.frame, task.name, config.draws, (config.claim or config).margin, config.seed
+        ),
     }
     return Draft(plan, cases, splits, pretrained)
 

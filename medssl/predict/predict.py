@@ -24,7 +24,8 @@ from medssl.predict.model import TrainedModel, load_trained
 from medssl.predict.nifti import write_like, write_on_grid
 from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
-from medssl.transfer.channels import Case, Channels, channel_scans, match_channels
+from medssl.transfer.channel_scans import Case, channel_scans
+from medssl.transfer.channels import Channels, match_channels
 from medssl.transfer.sources import centre_crop
 from medssl.transfer.task_config import MultilabelTask, RegressionTask, SegmentationTask
 from medssl.transfer.whole_volume import predict_mask, windows_of
@@ -107,7 +108,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Case:
     """One case: the volume that is predicted, and its scans, one for each channel."""
 
     item: Item
@@ -116,12 +117,12 @@ class _Given:
 
 def _cases(
     given: Given, channels: Channels | None, progress: Progress
-) -> tuple[list[_Given], list[Refused]]:
+) -> tuple[list[_Case], list[Refused]]:
     """What is to be predicted; and, of a model of several channels, what lacks one of them."""
     items = {item.volume_uid: item for item in given.items}
     if channels is None:
         scans = channel_scans(given.store, list(items), None)
-        return [_Given(*one) for one in zip(items.values(), scans, strict=True)], []
+        return [_Case(*one) for one in zip(items.values(), scans, strict=True)], []
     match = match_channels(given.store, list(items), channels)
     for line in match.lines():
         progress.say(line)
@@ -134,14 +135,14 @@ def _cases(
     for uids, of_case in zip(match.volumes, scans, strict=True):
         told = " ".join(items[uid].scan_sha256 for uid in uids)
         digest = hashlib.sha256(told.encode()).hexdigest()
-        cases.append(_Given(replace(items[uids[0]], scan_sha256=digest), of_case))
+        cases.append(_Case(replace(items[uids[0]], scan_sha256=digest), of_case))
     return cases, alone
 
 
 def _predict_all(
     predictor: _Segmenter | _WholeVolumes,
     given: Given,
-    todo: list[_Given],
+    todo: list[_Case],
     results: Results,
     progress: Progress,
 ) -> list[Refused]:

@@ -18,6 +18,7 @@ Setting = dict[str, Any]
 C = TypeVar("C", bound=Config)
 
 _FIXED = {
+    "channels": "it is what is learned from",
     "init": "it is what trials are compared within",
     "load_decoder": "it is what trials are compared within",
     "min_matched": "it is what trials are compared within",

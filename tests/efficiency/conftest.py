@@ -19,11 +19,15 @@ from medssl.efficiency.config import StudyConfig
 from medssl.engine.loop import TrainOutcome
 from medssl.engine.population import POPULATION_COLUMNS
 from medssl.models.config import SegResNetConfig
-from medssl.store.writer import create_store, write_part
+from medssl.store.describe import describe_values, geometry_columns
+from medssl.store.voxels import write_voxels
+from medssl.store.writer import create_store, volume_path, write_part
 from medssl.transfer.initial import resolve_model
+from medssl.volume import Volume
 
 TEST = {"fraction": 0.25, "seed": 0, "label": "malignant"}
 MODEL = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
+BRIGHT = {"name": "classification", "label": "bright"}
 
 
 def _hash(text: str) -> str:
@@ -185,7 +189,8 @@ class FakeTrain:
         progress.start("training", steps)
         progress.advance(steps, loss=0.5)
         progress.finish()
-        tracker.log(steps, {"train/loss": 0.5})
+        if tracker is not None:
+            tracker.log(steps, {"train/loss": 0.5})
         if name in self.fails:
             raise RuntimeError("a secret path")
         # What the loop and fit leave in the run folder.
@@ -224,3 +229,76 @@ class _NoTracker:
 def no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's database takes most of the time of a study without training."""
     monkeypatch.setattr("medssl.tracking.start", lambda *_, **__: _NoTracker())
+
+
+@pytest.fixture
+def bright_store(tmp_path: Path) -> Path:
+    """24 patients; class 1 has a bright cube, which is also the mask."""
+    root = tmp_path / "store"
+    create_store(root, "key-1", {})
+    manifest, labels = [], []
+    for number in range(24):
+        uid, patient = (
+            hashlib.sha256(f"{kind} {number}".encode()).hexdigest()[:32] for kind in "vp"
+        )
+        rng = np.random.default_rng(number)
+        stored = rng.integers(0, 200, (10, 10, 10)).astype(np.int16)
+        mask = np.zeros_like(stored, dtype=np.uint8)
+        mask[3:7, 3:7, 3 : 7 - number % 2] = 1
+        stored[mask == 1] += 400 * (number % 2) + 100
+        write_voxels(root / volume_path(uid), stored)
+        write_voxels(root / volume_path(uid, "labels"), mask)
+        volume = Volume(stored.astype("f4"), np.eye(4), "MR")
+        row = {"volume_uid": uid, "patient_key": patient}
+        manifest.append(
+            {
+                **row,
+                "group_quality": "patient",
+                "modality": "MR",
+                "units": "arbitrary",
+                "path": volume_path(uid),
+                **describe_values(volume),
+                **geometry_columns(volume),
+            }
+        )
+        cube = {"kind": "mask", "value": "0,1", "path": volume_path(uid, "labels")}
+        labels += [
+            {**row, "name": "bright", "kind": "class", "value": str(number % 2)},
+            {**row, "name": "cube", **cube},
+        ]
+    write_part(root, "manifest", "00000", manifest)
+    write_part(root, "labels", "00000", labels)
+    return root
+
+
+@pytest.fixture
+def bright_config(bright_store: Path) -> Callable[..., StudyConfig]:
+    """A study of scratch with real training in a moment; `fit` is changed by its own keys."""
+
+    def make(
+        task: dict[str, Any] = BRIGHT, metric: str = "auc_macro", **changes: Any
+    ) -> StudyConfig:
+        fit = {
+            "task": task,
+            "model": MODEL.model_dump(),
+            "augment": {"patch": {"size": [8, 8, 8]}},
+            "optim": {"lr": 1e-3, "warmup_steps": 1},
+            "runtime": {"num_workers": 0, "threads": 1, "checkpoint_every": 1, "log_every": 1},
+            "steps": 6,
+            "batch_size": 2,
+        }
+        values = {
+            "store": bright_store,
+            "arms": ["scratch"],
+            "fractions": [0.4, 1.0],
+            "draws": 1,
+            "test": {"fraction": 0.25, "seed": 0, "label": task.get("label")},
+            "fit": fit | {k: v for k, v in changes.items() if k in fit},
+            "search": {"trials": 2, "space": {"optim.lr": [1e-3, 1e-2]}},
+            "metric": metric,
+            "replicates": 100,
+        }
+        others = {k: v for k, v in changes.items() if k not in fit}
+        return parse_config(StudyConfig, {**values, **others})
+
+    return make

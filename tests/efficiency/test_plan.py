@@ -175,3 +175,9 @@ def test_impossible_configurations_are_explained(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make_config(**changes)
+
+
+def test_a_study_is_of_one_series_a_case(make_config: Make) -> None:
+    fit = make_config().fit.model_dump(mode="json", exclude_unset=True)
+    with pytest.raises(ConfigError, match=r"fit.channels: a case of a study is one volume"):
+        make_config(fit={**fit, "channels": ["CT", "PT"]})

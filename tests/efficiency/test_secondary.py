@@ -139,6 +139,8 @@ def test_calibration_rows_hold_brier_and_ece_with_their_change(
     assert row["delta"] == pytest.approx(expected["ssl_ft"] - expected["scratch"])
     assert row["delta_lo"] < row["delta"] < row["delta_hi"]
     assert rows["scratch", 1.0, "brier"]["delta"] is None
+    # Resampling inflates ECE; its interval is moved back, so that it lies about the value.
+    assert all(row["lo"] < row["value"] < row["hi"] for row in rows.values())
     assert rows["permuted_labels", 1.0, "ece"]["delta_lo"] > 0
 
 

@@ -31,7 +31,8 @@ from medssl.predict.config import PredictConfig
 from medssl.predict.predict import predict
 from medssl.store import Store, open_store
 from medssl.transfer.cases import labelled_cases, split_cases
-from medssl.transfer.channels import channel_scans, match_channels, volumes_of_cases
+from medssl.transfer.channel_scans import channel_scans
+from medssl.transfer.channels import match_channels, volumes_of_cases
 from medssl.transfer.config import FinetuneConfig, FitConfig
 from medssl.transfer.digests import data_digests
 from medssl.transfer.finetune import FinetuneResult, finetune
@@ -205,6 +206,10 @@ def test_each_channel_is_augmented_by_its_own_modality(pairs: Path) -> None:
             assert torch.equal(alone["image"], after["image"][:, :, k : k + 1])
             changed[k] += int((alone["image"] != before["image"][:, :, k : k + 1]).any())
     assert min(changed) > 2
+    whole = next(Loader(plain).batches(3, 4))[1]
+    augmented.finish(whole, 3)  # all samples of the batch together, as for a GPU
+    one_by_one = next(Loader(augmented, finish=True).batches(3, 4))[1]
+    assert torch.equal(whole["image"], one_by_one["image"])
 
 
 def test_partners_are_taken_by_study_then_size_and_must_lie_over_the_case(tmp_path: Path) -> None:

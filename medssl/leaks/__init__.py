@@ -1,0 +1,1 @@
+"""The same scans, or scans of the same patients, in two corpora."""
