@@ -108,6 +108,11 @@ def _record(
         for point in values["curve"]:
             name = f"curve/{point['arm']}/{values['metric']}"
             _log(tracker, round(point["labels"]), _with_bounds(name, point["mean"], point))
+        for row in values["calibration"]:
+            name = f"curve/{row['arm']}/{row['measure']}"
+            _log(
+                tracker, _labels_at(values, row["fraction"]), _with_bounds(name, row["value"], row)
+            )
         _log(tracker, 0, summary_metrics(values))
         tracker.tag("ledger_root", root)
         if analysis.claim is not None:
@@ -117,6 +122,12 @@ def _record(
         status = "FINISHED"
     finally:
         tracker.close(status)
+
+
+def _labels_at(values: dict[str, Any], fraction: float) -> int:
+    """The step of a fraction's metrics: its number of labels."""
+    labels: float = next(p["labels"] for p in values["curve"] if p["fraction"] == fraction)
+    return round(labels)
 
 
 def summary_metrics(values: dict[str, Any]) -> dict[str, float | None]:

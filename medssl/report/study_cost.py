@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from medssl.efficiency.estimate import duration
@@ -98,11 +98,11 @@ def _of_arm(name: str, cells: Sequence[Json]) -> tuple[Any, ...]:
         f"{steps:,}" if steps else "none",
         duration(seconds / len(cells)),
         duration(seconds),
-        memory(max(cell["cost"]["peak_memory_bytes"] for cell in cells)),
-        energy(_sum_of_known(cells)),
+        memory(max(_known(cells, "peak_memory_bytes"), default=None)),
+        energy(sum(kwh) if len(kwh := _known(cells, "kwh")) == len(cells) else None),
     )
 
 
-def _sum_of_known(cells: Sequence[Mapping[str, Any]]) -> float | None:
-    known = [cell["cost"]["kwh"] for cell in cells]
-    return None if any(kwh is None for kwh in known) else float(sum(known))
+def _known(cells: Sequence[Json], what: str) -> list[float]:
+    """What the cells that were measured cost."""
+    return [cell["cost"][what] for cell in cells if cell["cost"][what] is not None]

@@ -38,14 +38,20 @@ def _plan(record: StudyRecord) -> Part:
         ("fractions", ", ".join(percent(f) for f in plan["fractions"])),
         ("draws", str(plan["draws"])),
         ("test set", test),
-        ("network", fit["model"]["name"]),
-        ("training of a cell", f"{fit['steps']} steps of {fit['batch_size']} patches"),
+        ("network", (fit.get("model") or {}).get("name", "not told")),
+        ("training of a cell", _training(fit)),
         ("tuning", tuning),
         ("metric", f"{plan['metric']}, margin {plan['margin']:g}"),
         ("target of the savings factor", f"scratch at {percent(plan['reference_fraction'])}"),
         ("SHA-256 of the plan", record.analysis["plan_sha256"]),
     ]
     return table(["frozen before the first training", ""], rows)
+
+
+def _training(fit: Mapping[str, Any]) -> str:
+    """Steps and batch; a study that medssl did not plan may not tell the batch."""
+    batch = f" of {fit['batch_size']} patches" if "batch_size" in fit else ""
+    return f"{fit['steps']} steps{batch}" if "steps" in fit else "see plan.json"
 
 
 def _arms(record: StudyRecord) -> Part:
