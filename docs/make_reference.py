@@ -121,6 +121,8 @@ def _shown(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         heading = _SECTIONS.get(annotation, annotation.__name__)
         return f"[{annotation.__name__}](#{_anchor(heading)})"
+    if annotation is Any:
+        return "values"
     names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
     return "null" if annotation is type(None) else names[annotation]
 
@@ -235,6 +237,8 @@ def _metavar(kind: Any) -> str:
     words = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
     if kind in words:
         return words[kind]
+    if typing.get_origin(kind) is typing.Literal:
+        return "|".join(map(str, typing.get_args(kind)))
     return next(_metavar(inner) for inner in typing.get_args(kind) if inner is not type(None))
 
 

@@ -15,11 +15,18 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 EXPERIMENT = "medssl"
 _FLUSH_EVERY_S = 15.0
 _BATCH = 900  # MLflow takes at most 1000 metrics a call
+
+
+class MetricLog(Protocol):
+    """What a training needs of a `Tracker`."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take metrics of a step."""
 
 
 def tracking_uri() -> str:

@@ -23,6 +23,7 @@ from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError, StoreError
 from medssl.predict.nifti import write_on_grid
 from medssl.progress import SILENT, Progress
+from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
 from medssl.transfer.whole_volume import windows_of
 
@@ -53,7 +54,7 @@ class AnomalyResult:
 
     def lines(self) -> list[str]:
         """For the reader; the last ones say where the results are."""
-        lines = [f"{self.scored} volumes scored, {self.done_before} were done already"]
+        lines = [f"{count_of(self.scored)} scored, {self.done_before} done already"]
         if self.failed:
             lines.append(f"{self.failed} could not be read: see {self.out / 'run.log'}")
         maps, table = self.out / "maps", self.table

@@ -43,7 +43,7 @@ class ClusterPool(Generic[Item, Result]):
         time_limit_s: float,
     ) -> None:
         """`shared` are folders that every worker must see as this machine does."""
-        self._sealed = _Sealed(pickle.dumps((function, max_memory_bytes, time_limit_s)))
+        self._sealed = Sealed(pickle.dumps((function, max_memory_bytes, time_limit_s)))
         self._scheduler = scheduler
         self._shared = shared
         self._token = secrets.token_hex(8)
@@ -58,9 +58,9 @@ class ClusterPool(Generic[Item, Result]):
             ConfigError: Dask is not installed, the scheduler does not answer or has no worker, or a
                 worker lacks this medssl or does not see a shared folder.
         """
-        self._client = _connect(self._scheduler)
+        self._client = connect(self._scheduler)
         try:
-            _check_workers(self._client, self._shared)
+            check_workers(self._client, self._shared)
         except BaseException:
             self._client.close()
             raise
@@ -110,7 +110,7 @@ class ClusterPool(Generic[Item, Result]):
             _read,
             self._token,
             self._sealed,
-            _Sealed(pickle.dumps(batch)),
+            Sealed(pickle.dumps(batch)),
             key=f"medssl-{self._token}-{self._sent}",
             pure=False,
         )
@@ -145,7 +145,7 @@ class ClusterPool(Generic[Item, Result]):
         return max(1, _TASKS_A_THREAD * threads)
 
 
-class _Sealed:
+class Sealed:
     """Bytes that no log shows."""
 
     def __init__(self, content: bytes) -> None:
@@ -155,7 +155,12 @@ class _Sealed:
         return f"<{len(self.content)} bytes>"
 
 
-def _connect(scheduler: str) -> Client:
+def connect(scheduler: str) -> Client:
+    """A client of the scheduler, once it has a worker.
+
+    Raises:
+        ConfigError: Dask is not installed, the scheduler does not answer or has no worker.
+    """
     try:
         from distributed import Client
     except ImportError:
@@ -180,7 +185,12 @@ def _connect(scheduler: str) -> Client:
     return client
 
 
-def _check_workers(client: Client, shared: Sequence[Path]) -> None:
+def check_workers(client: Client, shared: Sequence[Path]) -> None:
+    """Every worker has this medssl and sees the shared folders as this machine does.
+
+    Raises:
+        ConfigError: one does not.
+    """
     from medssl import __version__
 
     here = _look([str(path) for path in shared])
@@ -202,8 +212,8 @@ def _check_workers(client: Client, shared: Sequence[Path]) -> None:
         if blind:
             raise ConfigError(
                 f"{blind} of {len(there)} Dask workers do not see {path} as this machine does; "
-                "archive and store must lie on a file system that all of them share, under the "
-                "same path, and the store must be writable"
+                "it must lie on a file system that all of them share, under the same path, and be "
+                "writable where it is here"
             )
 
 
@@ -226,7 +236,7 @@ def _look(paths: list[str]) -> tuple[str, list[tuple[int, bool]]]:
     return __version__, seen
 
 
-def _read(token: str, about: _Sealed, batch: _Sealed) -> _Sealed:
+def _read(token: str, about: Sealed, batch: Sealed) -> Sealed:
     """The places of a batch's items with their results, and the error that ended it if one did."""
     items: list[Any] = pickle.loads(batch.content)
     answers: list[tuple[int, Any]] = []
@@ -242,10 +252,10 @@ def _read(token: str, about: _Sealed, batch: _Sealed) -> _Sealed:
     else:
         with _LOCK:
             _IDLE.setdefault(token, []).append(pool)
-    return _Sealed(pickle.dumps((raised, answers)))
+    return Sealed(pickle.dumps((raised, answers)))
 
 
-def _take_pool(token: str, about: _Sealed) -> Pool[Any, Any]:
+def _take_pool(token: str, about: Sealed) -> Pool[Any, Any]:
     """A guarded process that waits for work of this run; another run's are ended."""
     import multiprocessing
 

@@ -1,15 +1,17 @@
 """Auditing a study: run every check on its folder, reach a verdict, write it down.
 
-Works on the folder alone: no store, no MLflow, no torch, on any machine. It writes `audit.json` and
-`audit.html` beside the study's files and changes nothing else.
+Works on the folder alone: no store, no MLflow, no torch, on any machine; a store lets it look at
+voxels too. It writes `audit.json` and `audit.html` beside the study's files, nothing else.
 """
 
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
 from typing import Any
 
+from medssl.audit.brought import Brought
 from medssl.audit.checks import CHECKS
 from medssl.audit.curve import check_claim, claim_to_judge
 from medssl.audit.result import AuditResult, Check, CheckResult, Evidence, Finding, Status
@@ -20,6 +22,7 @@ from medssl.efficiency.config import ClaimConfig
 from medssl.efficiency.ledger import root
 from medssl.errors import MedsslError, StudyError
 from medssl.progress import SILENT, Progress
+from medssl.store import open_store
 from medssl.store.writer import write_atomically
 
 
@@ -28,6 +31,9 @@ def audit(
     claim: Path | None = None,
     strict: bool = False,
     expect_root: str | None = None,
+    store: Path | None = None,
+    encoder: Path | None = None,
+    rerun: bool = False,
     progress: Progress = SILENT,
 ) -> AuditResult:
     """Judge a study and the claim that it makes, and write audit.json and audit.html to it.
@@ -36,26 +42,32 @@ def audit(
         claim: a claim.yaml to judge in place of the plan's.
         strict: a WARN counts as a FAIL.
         expect_root: the ledger's root as known from elsewhere, 64 hexadecimal digits.
+        store: the store with the study's volumes, for the checks that look at voxels.
+        encoder: the pretraining run, or its weights, for running the cells again that start there.
+        rerun: run the cheapest cell of each arm again.
 
     Raises:
-        StudyError: the folder is no study, cannot be written to, or cannot answer the claim.
+        StudyError: the folder is no study, cannot be written to, or cannot answer the claim; or the
+            store is another one, or cells are to be run again without it.
+        StoreError: `store` is no store.
         ConfigError: `claim` is no claim.
     """
     from medssl.audit.page import write_audit_page
 
-    given = load_config(ClaimConfig, claim) if claim is not None else None
-    files = StudyFiles(study, _hexadecimal(expect_root), given)
-    if given is not None:
-        _refuse_foreign_claim(given, files)
+    brought = _brought(claim, expect_root, store, encoder, rerun)
+    files = StudyFiles(study, brought)
+    _refuse_foreign(brought, files)
     progress.start("audit", len(CHECKS))
-    results = []
+    results, crashes = [], []
     for check in CHECKS:
-        results.append(_run(check, files))
+        found, crash = _run(check, files)
+        results.append(found)
+        crashes += [crash] if crash else []
         progress.advance(check=check.id)
     progress.finish()
     judged = _claim_of(files)
     verdict, exit_code = reach_verdict(results, judged is not None, strict)
-    result = AuditResult(study, judged, verdict, exit_code, results, _root_of(files))
+    result = AuditResult(study, judged, verdict, exit_code, results, _root_of(files), crashes)
     try:
         text = json.dumps(result.as_json(), indent=2, ensure_ascii=False)
         write_atomically(result.audit_json, text + "\n")
@@ -65,8 +77,13 @@ def audit(
     return result
 
 
-def _run(check: Check, files: StudyFiles) -> CheckResult:
-    """Run one check; a file that it needs and that is damaged is a FAIL, with the file's name."""
+def _run(check: Check, files: StudyFiles) -> tuple[CheckResult, str | None]:
+    """Run one check; a file that it needs and that is damaged is a FAIL, with the file's name.
+
+    A check that breaks down says nothing of the study and costs no other check its turn: it ends
+    with ERROR, and what happened is returned beside it.
+    """
+    crash = None
     try:
         finding = check.run(files)
     except DamagedFile as damage:
@@ -75,15 +92,53 @@ def _run(check: Check, files: StudyFiles) -> CheckResult:
         finding = Finding(Status.FAIL, str(damage), evidence)
     except MedsslError as error:
         finding = Finding(Status.FAIL, str(error))
+    except Exception as error:
+        crash = f"check {check.id}:\n{traceback.format_exc()}"
+        finding = Finding(
+            Status.ERROR,
+            f"the check broke down ({type(error).__name__}), which says nothing of the study",
+        )
     observed = "".join(c if c.isprintable() else "\ufffd" for c in finding.observed)
-    return CheckResult(check.id, finding.status, check.rule, observed, finding.evidence)
+    return CheckResult(check.id, finding.status, check.rule, observed, finding.evidence), crash
 
 
-def _refuse_foreign_claim(claim: ClaimConfig, files: StudyFiles) -> None:
+def _brought(
+    claim: Path | None,
+    expect_root: str | None,
+    store: Path | None,
+    encoder: Path | None,
+    rerun: bool,
+) -> Brought:
+    if rerun and store is None:
+        raise StudyError("--rerun runs cells again, which needs the volumes: name --store")
+    if encoder is not None and not rerun:
+        raise StudyError("--encoder has no effect without --rerun auto")
+    return Brought(
+        expect_root=_hexadecimal(expect_root),
+        claim=load_config(ClaimConfig, claim) if claim is not None else None,
+        store=open_store(store) if store is not None else None,
+        encoder=encoder,
+        rerun=rerun,
+    )
+
+
+def _refuse_foreign(brought: Brought, files: StudyFiles) -> None:
+    """The claim and the store must be of this study.
+
+    Raises:
+        StudyError: they are not.
+    """
     try:
-        check_claim(claim, files)
+        plan = files.plan
+        if brought.claim is not None:
+            check_claim(brought.claim, files)
     except DamagedFile:
         return  # the checks will say so
+    if brought.store is not None and brought.store.key_id != plan.data.key_id:
+        raise StudyError(
+            f"the store is under key {brought.store.key_id}, the study was planned on one under "
+            f"key {plan.data.key_id}; name the store that it was planned on"
+        )
 
 
 def _claim_of(files: StudyFiles) -> dict[str, Any] | None:

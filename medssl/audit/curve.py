@@ -14,9 +14,14 @@ from medssl.efficiency.savings import Savings
 from medssl.errors import ConfigError, StudyError
 
 
-@lru_cache(maxsize=1)
 def recompute_grid(study: StudyFiles) -> MetricGrid:
-    """The grid of the plan's metric; the plan's seed gives the replicates that the study had.
+    """The grid of the plan's metric; see `recompute_grid_of`."""
+    return recompute_grid_of(study, study.plan.metric)
+
+
+@lru_cache(maxsize=3)
+def recompute_grid_of(study: StudyFiles, metric: str) -> MetricGrid:
+    """The grid of one metric; the plan's seed gives the replicates that the study had.
 
     Raises:
         DamagedFile: a file that it takes is missing or damaged, or a cell was tested on other
@@ -36,13 +41,19 @@ def recompute_grid(study: StudyFiles) -> MetricGrid:
         raise DamagedFile(PLAN, "key subsets: not every fraction and draw is there")
     if plan.reference_fraction not in plan.fractions:
         raise DamagedFile(PLAN, "key reference_fraction: not one of the fractions")
-    return metric_grid(plan.model_dump(), frames, plan.metric)
+    return metric_grid(plan.model_dump(), frames, metric)
 
 
-@lru_cache(maxsize=1)
-def recompute_savings(study: StudyFiles) -> Savings | None:
-    """The label-savings factor, as the study computes it."""
-    return savings_of(recompute_grid(study), study.plan.model_dump())
+@lru_cache(maxsize=2)
+def recompute_savings(study: StudyFiles, arm: str | None = None) -> Savings | None:
+    """The label-savings factor of `arm`, by default of the one that the study says it of."""
+    return savings_of(recompute_grid(study), study.plan.model_dump(), arm)
+
+
+def savings_of_claim(study: StudyFiles) -> Savings | None:
+    """The label-savings factor of the arm that the claim to judge is of."""
+    claim = claim_to_judge(study)
+    return recompute_savings(study, None if claim is None else claim.arm)
 
 
 def recompute_claim(study: StudyFiles) -> ClaimOutcome | None:
@@ -58,7 +69,7 @@ def recompute_claim(study: StudyFiles) -> ClaimOutcome | None:
         check_claim(claim, study)
     except (StudyError, ConfigError) as error:
         raise DamagedFile(PLAN, f"key claim: {error}") from error
-    return judge_claim(claim, recompute_grid(study), recompute_savings(study))
+    return judge_claim(claim, recompute_grid(study), savings_of_claim(study))
 
 
 def check_claim(claim: ClaimConfig, study: StudyFiles) -> None:
@@ -85,7 +96,7 @@ def claim_to_judge(study: StudyFiles) -> ClaimConfig | None:
     Raises:
         DamagedFile: the plan's is none.
     """
-    return study.given_claim or planned_claim(study)
+    return study.brought.claim or planned_claim(study)
 
 
 def planned_claim(study: StudyFiles) -> ClaimConfig | None:

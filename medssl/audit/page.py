@@ -24,8 +24,9 @@ _LIMITS = (
     "An audit shows that the study's files agree with each other, with its plan and with the "
     "root that was anchored. Whoever made all of them up from the beginning, predictions "
     "included, would agree with himself; only running cells again can show that.",
-    "The checks are those listed above. Not looked at: tuning and its budget, near-duplicate "
-    "scans, what normalisation was fitted on, blank images, masks, subgroups and calibration.",
+    "What a cell says of itself, its seconds and what it was fitted on, is taken at its word, "
+    "and held against the plan, the ledger and the splits. NOT RUN stands beside the checks that "
+    "need scans or encoder, where those were not at hand.",
     "One test set: another hospital's patients are not in it.",
 )
 

@@ -24,6 +24,7 @@ Real = float | int
 
 class TaskRecord(Record):
     kind: Literal["classification", "segmentation"]
+    label: Text
     classes: list[Text] = Field(min_length=1)
 
 
@@ -52,6 +53,16 @@ class EncoderRecord(Record):
 class ArmRecord(Record):
     init: Literal["random", "encoder"]
     encoder: EncoderRecord | None = None
+    regime: Literal["full", "linear_probe", "knn"]
+    steps: int = Field(ge=0)
+    labels: Literal["given", "permuted"]
+    trials: int = Field(ge=1)
+
+
+class SearchRecord(Record):
+    trials: int = Field(ge=1)
+    space: dict[Text, list[Any]]
+    settings: list[dict[Text, Any]] = Field(min_length=1)
 
 
 class SubsetRecord(Record):
@@ -88,7 +99,7 @@ class StatisticsRecord(Record):
 class PlanRecord(Record):
     """plan.json."""
 
-    schema_: Literal["medssl.plan/1"] = Field(alias="schema")
+    schema_: Literal["medssl.plan/2"] = Field(alias="schema")
     task: TaskRecord
     data: DataRecord
     test: TestRecord
@@ -97,6 +108,8 @@ class PlanRecord(Record):
     draws: int = Field(ge=1, le=20)  # as far as the exact sign-flip test goes
     subsets: list[SubsetRecord]
     validation: ValidationRecord
+    search: SearchRecord
+    fit: dict[Text, Any]
     metric: Text
     margin: Real
     reference_fraction: Real
@@ -104,7 +117,58 @@ class PlanRecord(Record):
     statistics: StatisticsRecord
 
 
-class CellRecord(Record):
+class TrialRecord(Record):
+    setting: dict[Text, Any]
+    steps: int
+    selected_step: int | None = None
+    val: Real | None = None
+    seconds: Real | None = None
+
+
+class ProvenanceRecord(Record):
+    git_commit: Text | None = None
+    git_dirty: Text | bool | None = None
+    env_sha256: Text | None = None
+    device: Text | None = None
+    torch: Text | None = None
+    threads: int | None = None
+    deterministic: bool | None = None
+
+
+class CostRecord(Record):
+    seconds: Real | None = None
+
+
+class CellFile(Record):
+    """cells/<cell>/cell.json."""
+
+    schema_: Literal["medssl.cell/1"] = Field(alias="schema")
+    cell: Text
+    arm: Text
+    fraction: Real
+    draw: int
+    seed: int
+    trials: list[TrialRecord] = Field(min_length=1)
+    chosen: int = Field(ge=0)
+    setting: dict[Text, Any]
+    provenance: ProvenanceRecord
+    fitted_on: dict[Text, Text | None]
+    cost: CostRecord
+    representation: dict[Text, Any] | None = None
+
+
+class PretrainingFile(Record):
+    """pretraining.json."""
+
+    schema_: Literal["medssl.pretraining/1"] = Field(alias="schema")
+    method: Text | None = None
+    alarms: list[Text]
+    health: list[dict[Text, Any]] = []
+
+
+class CellRow(Record):
+    """A cell in analysis.json."""
+
     cell: Text
     arm: Text
     fraction: Real
@@ -153,14 +217,18 @@ class ClaimOutcomeRecord(ClaimRecord):
 class AnalysisRecord(Record):
     """analysis.json."""
 
-    schema_: Literal["medssl.analysis/1"] = Field(alias="schema")
+    schema_: Literal["medssl.analysis/2"] = Field(alias="schema")
     plan_sha256: Text
     metric: Text
     missing: list[Text]
-    cells: list[CellRecord]
+    cells: list[CellRow]
     curve: list[CurveRecord]
     effects: list[EffectRecord]
     aulc: dict[Text, dict[str, Any] | None]
     lsf: dict[str, Any] | None = None
     claim: ClaimOutcomeRecord | None = None
     intervals: IntervalsRecord | None = None
+    calibration: list[dict[str, Any]] | None = None
+    subgroups: dict[str, Any] | None = None
+    controls: dict[str, Any] | None = None
+    paired_tests: list[dict[str, Any]] | None = None

@@ -15,7 +15,10 @@ SCHEMA = "medssl.audit/1"
 
 
 class Status(StrEnum):
-    """How a check ends. Only FAIL says that the study is not what it says it is."""
+    """How a check ends. Only FAIL says that the study is not what it says it is.
+
+    ERROR is a bug of ours: the check says nothing.
+    """
 
     PASS = "PASS"
     NOTE = "NOTE"
@@ -25,6 +28,7 @@ class Status(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     VACUOUS = "VACUOUS"
     FAIL = "FAIL"
+    ERROR = "ERROR"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """The outcome of an audit; `as_json` is the content of audit.json."""
+    """The outcome of an audit; `as_json` is the content of audit.json.
+
+    `crashes` tells of each check that broke down, with its traceback, for whoever mends it.
+    """
 
     study: Path
     claim: dict[str, Any] | None
@@ -76,6 +83,7 @@ class AuditResult:
     exit_code: int
     checks: list[CheckResult]
     ledger_root: str | None
+    crashes: list[str] = field(default_factory=list)
 
     @property
     def audit_json(self) -> Path:

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from medssl.audit.records import AnalysisRecord, PlanRecord, Record
+from medssl.audit.brought import NOTHING, Brought
+from medssl.audit.records import AnalysisRecord, CellFile, PlanRecord, PretrainingFile, Record
 from medssl.audit.result import Evidence
 from medssl.efficiency.canonical import canonical_json, sha256_file
 from medssl.efficiency.cells import Cell, grid
-from medssl.efficiency.config import ClaimConfig
 from medssl.efficiency.ledger import Entry, read_ledger
 from medssl.errors import StudyError
 
@@ -32,6 +32,7 @@ INSTANCES = "instances.parquet"
 SPLITS = "splits.parquet"
 PRETRAIN = "pretrain.parquet"
 PRETRAIN_INSTANCES = "pretrain_instances.parquet"
+PRETRAINING = "pretraining.json"
 LEDGER = "ledger.jsonl"
 ANALYSIS = "analysis.json"
 BASELINE = "scratch"
@@ -62,25 +63,22 @@ class StudyFiles:
 
     Args:
         root: the study's folder.
-        expect_root: the ledger root that the auditor was given by another road, if any.
-        claim: the claim to judge in place of the plan's, if any.
+        brought: what the auditor brought along: a root, a claim, the store, the encoder.
 
     Raises:
         StudyError: the folder holds no study.
     """
 
-    def __init__(
-        self, root: Path, expect_root: str | None = None, claim: ClaimConfig | None = None
-    ) -> None:
+    def __init__(self, root: Path, brought: Brought = NOTHING) -> None:
         if not root.is_dir():
             raise StudyError(f"no folder at {root}; medssl audit takes the folder of a study")
         if not any((root / name).is_file() for name in (PLAN, LEDGER, CASES)):
             raise StudyError(f"{root} is no study: it has no {PLAN}, {LEDGER} or {CASES}")
         self.root = root
-        self.expect_root = expect_root
-        self.given_claim = claim
+        self.brought = brought
         self.sha256 = cache(self._sha256)
         self.predictions = cache(self._read_predictions)
+        self.cell_file = cache(self._read_cell_file)
         self.subset = cache(self._subset)
 
     def has(self, path: str) -> bool:
@@ -166,6 +164,33 @@ class StudyFiles:
         """The planned cells that have a file of predictions."""
         return [cell for cell in self.cells if self.has(predictions_path(cell))]
 
+    @cached_property
+    def pretraining(self) -> PretrainingFile:
+        return self._json(PRETRAINING, PretrainingFile)
+
+    def evidence_of_cells(self) -> list[Evidence]:
+        """The files in which the cells say how they were made."""
+        return [self.evidence(cell_path(cell)) for cell in self.cells_there]
+
+    def _read_cell_file(self, cell: Cell) -> CellFile:
+        """How a cell was made.
+
+        Raises:
+            DamagedFile: the file is missing or damaged, or is another cell's.
+        """
+        path = cell_path(cell)
+        told = self._json(path, CellFile)
+        if (told.cell, told.arm, float(told.fraction), told.draw) != (
+            cell.name,
+            cell.arm,
+            float(cell.fraction),
+            cell.draw,
+        ):
+            raise DamagedFile(path, f"is of cell {told.cell}")
+        if told.chosen >= len(told.trials):
+            raise DamagedFile(path, f"key chosen: {told.chosen} of {len(told.trials)} trials")
+        return told
+
     def _subset(self, fraction: float, draw: int) -> pd.DataFrame:
         """The labelled cases of a cell by splits.parquet: volume_uid, patient_key, split.
 
@@ -239,13 +264,16 @@ class StudyFiles:
         self._only(path, frame, "split", {"val", "test"})
         if frame["volume_uid"].duplicated().any():
             raise DamagedFile(path, "a volume_uid is there twice")
-        for column in prediction_columns(self.plan):
+        required = prediction_columns(self.plan)
+        optional = [c for c in optional_columns(self.plan) if c in frame]
+        for column in [*required, *optional]:
             if column not in frame:
                 raise DamagedFile(path, f"has no column {column}")
             if not pd.api.types.is_numeric_dtype(frame[column]):
                 raise DamagedFile(path, f"column {column} has other than numbers")
             values = frame[column].astype("float64")
-            if not column.startswith("dice_") and not values.map(math.isfinite).all():
+            may_lack = column.startswith(("dice_", "nsd_", "hd95_mm_"))
+            if not may_lack and not values.map(math.isfinite).all():
                 raise DamagedFile(path, f"column {column} has a value that is not finite")
         if self.plan.task.kind == "classification":
             classes = range(len(self.plan.task.classes))
@@ -259,6 +287,11 @@ class StudyFiles:
             raise DamagedFile(path, f"column {column} has other than {', '.join(sorted(allowed))}")
 
 
+def cell_path(cell: Cell) -> str:
+    """Where a cell says how it was made, relative to the study."""
+    return f"cells/{cell.name}/cell.json"
+
+
 def predictions_path(cell: Cell) -> str:
     """Where a cell's predictions lie, relative to the study."""
     return f"predictions/{cell.name}.parquet"
@@ -269,6 +302,14 @@ def prediction_columns(plan: PlanRecord) -> list[str]:
     if plan.task.kind == "classification":
         return ["y_true", *(f"logit_{k}" for k in range(len(plan.task.classes)))]
     names = ("tp", "fp", "fn", "dice", "volume_true_mm3", "volume_pred_mm3")
+    return [f"{name}_{c}" for c in plan.task.classes for name in names]
+
+
+def optional_columns(plan: PlanRecord) -> list[str]:
+    """The columns of numbers that it may have besides."""
+    if plan.task.kind == "classification":
+        return []
+    names = ("nsd", "hd95_mm", "lesion_tp", "lesion_fp", "lesion_fn")
     return [f"{name}_{c}" for c in plan.task.classes for name in names]
 
 

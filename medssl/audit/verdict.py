@@ -1,8 +1,8 @@
 """From the checks to one verdict and its exit code.
 
-The order of precedence: any FAIL (or, under --strict, any WARN) before a claim that is sound but
-VACUOUS or UNSUPPORTED, before INCONCLUSIVE, before a pass. A usage error (2) and a bug of ours (5)
-come before all of them and never get here.
+The order of precedence: a check that broke down (a bug of ours) before any FAIL (or, under
+--strict, any WARN) before a claim that is sound but VACUOUS or UNSUPPORTED, before INCONCLUSIVE,
+before a pass. A usage error (2) comes before all of them and never gets here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from medssl.audit.result import CheckResult, Status
 class Verdict(StrEnum):
     """The first line of an audit."""
 
+    UNKNOWN = "UNKNOWN"
     FAILED = "FAILED"
     VACUOUS = "VACUOUS"
     UNSUPPORTED = "UNSUPPORTED"
@@ -25,6 +26,7 @@ class Verdict(StrEnum):
 
 
 EXIT_CODES = {
+    Verdict.UNKNOWN: 5,
     Verdict.FAILED: 1,
     Verdict.VACUOUS: 3,
     Verdict.UNSUPPORTED: 3,
@@ -34,6 +36,7 @@ EXIT_CODES = {
 }
 
 MEANINGS = {
+    Verdict.UNKNOWN: "a check broke down, so that nothing can be concluded: a bug of medssl",
     Verdict.FAILED: "a check failed: the study cannot carry any claim until that is explained",
     Verdict.VACUOUS: "the study is sound, but its curve is too flat to show a saving of labels",
     Verdict.UNSUPPORTED: "the study is sound, but what it measured does not bear the claim out",
@@ -43,6 +46,7 @@ MEANINGS = {
 }
 
 _IN_ORDER = (
+    (Status.ERROR, Verdict.UNKNOWN),
     (Status.FAIL, Verdict.FAILED),
     (Status.VACUOUS, Verdict.VACUOUS),
     (Status.UNSUPPORTED, Verdict.UNSUPPORTED),
@@ -56,7 +60,7 @@ def reach_verdict(
     """The verdict of all checks together, and the exit code that goes with it."""
     statuses = {check.status for check in checks}
     if strict and Status.WARN in statuses:
-        return Verdict.FAILED, EXIT_CODES[Verdict.FAILED]
+        statuses.add(Status.FAIL)
     for status, verdict in _IN_ORDER:
         if status in statuses:
             return verdict, EXIT_CODES[verdict]

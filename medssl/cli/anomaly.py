@@ -29,6 +29,7 @@ def anomaly(
     from medssl.cli.terminal import TerminalProgress
     from medssl.config import parse_config
     from medssl.errors import JudgedAndFailed
+    from medssl.report.quality_facts import count_of
 
     stated = {"run": run, "store": store, "healthy": healthy, "repeats": repeats}
     values = {name: value for name, value in stated.items() if value is not None}
@@ -40,5 +41,5 @@ def anomaly(
         print(line, flush=True)
     if result.failed:
         raise JudgedAndFailed(
-            f"{result.failed} volumes could not be read; the same command tries them again"
+            f"{count_of(result.failed)} could not be read; the same command tries again"
         )

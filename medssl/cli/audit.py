@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,18 @@ EXPECT_ROOT = Annotated[
     str | None,
     typer.Option("--expect-root", help="Root of the ledger as known from elsewhere, in hex."),
 ]
+STORE = Annotated[
+    Path | None,
+    typer.Option(help="Store with the study's volumes: checks that need voxels then run."),
+]
+RERUN = Annotated[
+    Literal["auto"] | None,
+    typer.Option(help="auto: train the cheapest cell of each arm again; needs --store."),
+]
+ENCODER = Annotated[
+    Path | None,
+    typer.Option(help="Pretraining run of the study's encoder, for --rerun of arms that use it."),
+]
 
 INTERNAL_ERROR = 5
 
@@ -29,15 +41,30 @@ def audit(
     claim: CLAIM = None,
     strict: STRICT = False,
     expect_root: EXPECT_ROOT = None,
+    store: STORE = None,
+    rerun: RERUN = None,
+    encoder: ENCODER = None,
 ) -> None:
     """Judge a study and its claim: 0 pass, 1 failed, 3 unsupported or vacuous, 4 inconclusive."""
     from medssl.errors import MedsslError
 
     try:
+        from medssl.audit.anchor import record_verdict
         from medssl.audit.audit import audit as run_audit
 
-        result = run_audit(study, claim, strict, expect_root)
+        result = run_audit(
+            study,
+            claim,
+            strict=strict,
+            expect_root=expect_root,
+            store=store,
+            encoder=encoder,
+            rerun=rerun is not None,
+        )
         _show(result)
+        print(f"mlflow:  {record_verdict(result)}")
+        for crash in result.crashes:
+            print(crash, file=sys.stderr)
     except (MedsslError, KeyboardInterrupt):
         raise
     except OSError as error:
@@ -72,6 +99,7 @@ def _show(result: AuditResult) -> None:
         "VACUOUS": "magenta",
         "UNSUPPORTED": "magenta",
         "INCONCLUSIVE": "magenta",
+        "ERROR": "bold red",
     }
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("check", no_wrap=True)

@@ -22,11 +22,14 @@ SET = Annotated[
     list[str],
     typer.Option("--set", help="Override a key: --set draws=3. May be given repeatedly."),
 ]
+WORKERS = Annotated[
+    int, typer.Option("--workers", help="Processes that train a cell each, at the same time.")
+]
 
 
 @app.command()
-def plan(config: CONFIG, out: OUT, set_: SET = []) -> None:  # noqa: B006
-    """Decide everything and freeze it, before anything is trained."""
+def plan(config: CONFIG, out: OUT, set_: SET = [], workers: WORKERS = 1) -> None:  # noqa: B006
+    """Decide everything and freeze it, before anything is trained; say what it will cost."""
     from medssl.cli.terminal import TerminalProgress
     from medssl.efficiency.cells import cells_of_plan
 
@@ -43,20 +46,35 @@ def plan(config: CONFIG, out: OUT, set_: SET = []) -> None:  # noqa: B006
     )
     for line in _subset_lines(result.plan):
         print(line)
+    if result.was_there:  # else it was said when the plan was made
+        print(result.plan["power"]["note"])
+    from medssl.efficiency.estimate import estimate_cost
+
+    for line in estimate_cost(loaded, result.plan, workers).lines():
+        print(line)
     print(f"plan SHA-256 {result.plan_sha256}")
-    print(f"next:    medssl label-efficiency run {config} --out {out}{_overrides(set_)}")
+    also = f" --workers {workers}" if workers > 1 else ""
+    print(f"next:    medssl label-efficiency run {config} --out {out}{_overrides(set_)}{also}")
     print(f"plan:    {out / 'plan.json'}")
 
 
 @app.command()
-def run(config: CONFIG, out: OUT, set_: SET = []) -> None:  # noqa: B006
+def run(
+    config: CONFIG,
+    out: OUT,
+    set_: SET = [],  # noqa: B006
+    workers: WORKERS = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler, tls://host:8786: its workers train.")
+    ] = None,
+) -> None:
     """Train every cell that is not done; plans first where nothing is planned."""
     from medssl.cli.terminal import TerminalProgress
 
     loaded = _load(config, set_)
     from medssl.efficiency.study import run_study
 
-    result = run_study(loaded, out, TerminalProgress())
+    result = run_study(loaded, out, TerminalProgress(), workers=workers, scheduler=scheduler)
     if result.was_done:
         print(f"study was done already: {result.cells} cells")
     else:

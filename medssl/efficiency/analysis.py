@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medssl.efficiency.calibration import calibration_rows
 from medssl.efficiency.canonical import sha256_file
 from medssl.efficiency.cells import Cell, StudyPaths, cells_of_plan
 from medssl.efficiency.claim import ClaimOutcome, judge_claim
 from medssl.efficiency.config import ClaimConfig
+from medssl.efficiency.controls import doubled_steps, permuted_labels
+from medssl.efficiency.coverage import coverage_note
 from medssl.efficiency.curve import MetricGrid, metric_grid, read_predictions, test_part
+from medssl.efficiency.paired_tests import paired_tests
 from medssl.efficiency.plan import read_plan
 from medssl.efficiency.savings import Savings, label_savings
 from medssl.efficiency.statistics import (
+    BASELINE,
     area_under_learning_curve,
     holm,
     is_significant,
@@ -25,24 +30,34 @@ from medssl.efficiency.statistics import (
     sign_flip_p,
     standard_error,
 )
+from medssl.efficiency.subgroups import Point, subgroup_report
+from medssl.errors import StudyError
 from medssl.transfer.metrics import all_metrics
 
-SCHEMA = "medssl.analysis/1"
-BASELINE = "scratch"
+SCHEMA = "medssl.analysis/2"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a study shows; `as_json` is the content of analysis.json."""
+    """What a study shows; `as_json` is the content of analysis.json.
+
+    Attributes:
+        arm: the arm that the savings factor is of; None where scratch is alone.
+        paired_tests, subgroups, calibration: secondary; see the modules of these names.
+    """
 
     plan: dict[str, Any]
     plan_sha256: str
+    arm: str | None
     grid: MetricGrid
     cells: list[dict[str, Any]]
     missing: list[str]
     effects: list[dict[str, Any]]
     savings: Savings | None
     claim: ClaimOutcome | None
+    paired_tests: list[dict[str, Any]]
+    subgroups: dict[str, Any] | None
+    calibration: list[dict[str, Any]]
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -51,20 +66,22 @@ class Analysis:
             "schema": SCHEMA,
             "plan_sha256": self.plan_sha256,
             "metric": self.grid.metric,
+            "arm": self.arm,
             "missing": self.missing,
             "cells": self.cells,
             "curve": curve_points(self.grid, statistics["level"]),
             "effects": self.effects,
             "aulc": areas(self.grid, statistics["level"]),
-            "lsf": _savings_json(self.plan, self.savings),
+            "lsf": _savings_json(self.plan, self.savings, self.arm),
             "claim": _claim_json(self.claim),
-            "intervals": {
-                "replicates": statistics["replicates"],
-                "level": statistics["level"],
-                "seed": statistics["seed"],
-                "draws": self.grid.draws,
-                "test_patients": self.grid.test_patients,
+            "controls": {
+                "permuted_labels": permuted_labels(self.grid, statistics["level"]),
+                "scratch_2x": doubled_steps(self.grid, statistics["level"]),
             },
+            "paired_tests": self.paired_tests,
+            "subgroups": self.subgroups,
+            "calibration": self.calibration,
+            "intervals": _intervals_json(self.plan, self.grid),
         }
         finite: dict[str, Any] = _without_gaps(values)
         return finite
@@ -82,18 +99,50 @@ def analyse(paths: StudyPaths, claim: ClaimConfig | None = None) -> Analysis:
     plan = read_plan(paths)
     frames = read_predictions(paths, plan)
     grid = metric_grid(plan, frames, plan["metric"])
-    savings = savings_of(grid, plan)
     claim = claim or (ClaimConfig(**plan["claim"]) if plan["claim"] else None)
+    arm = studied_arm(plan, claim)
+    savings = savings_of(grid, plan, arm)
+    level = plan["statistics"]["level"]
     return Analysis(
         plan=plan,
         plan_sha256=sha256_file(paths.plan),
+        arm=arm,
         grid=grid,
         cells=_cell_rows(paths, plan, frames),
         missing=[cell.name for cell in cells_of_plan(plan) if cell not in frames],
-        effects=effects_of(grid, plan["statistics"]["level"]),
+        effects=effects_of(grid, level),
         savings=savings,
         claim=None if claim is None else judge_claim(claim, grid, savings),
+        paired_tests=paired_tests(plan, frames),
+        subgroups=_subgroups(paths, plan, frames, claim, level),
+        calibration=calibration_rows(plan, frames, level),
     )
+
+
+def studied_arm(plan: dict[str, Any], claim: ClaimConfig | None = None) -> str | None:
+    """The arm that is said to save labels: the claim's (or the plan's), else the first pretrained.
+
+    None where every arm is scratch.
+    """
+    named = claim.arm if claim is not None else (plan["claim"] or {}).get("arm")
+    others = [arm for arm in plan["arms"] if arm != BASELINE]
+    if named in others:
+        return str(named)
+    pretrained = [arm for arm in others if plan["arms"][arm].get("encoder")]
+    return next(iter([*pretrained, *others]), None)
+
+
+def compared_points(plan: dict[str, Any], claim: ClaimConfig | None) -> tuple[Point, Point] | None:
+    """The two points (arm, fraction) whose patients are looked at group by group.
+
+    Those that the claim compares, for the one is to take the other's place; without a claim the
+    studied arm and scratch at the reference fraction. None where there is one arm.
+    """
+    claim = claim or (ClaimConfig(**plan["claim"]) if plan["claim"] else None)
+    if claim is not None:
+        return (claim.arm, claim.frac), (claim.versus, claim.vs_frac)
+    arm, reference = studied_arm(plan), float(plan["reference_fraction"])
+    return None if arm is None else ((arm, reference), (BASELINE, reference))
 
 
 def effects_of(grid: MetricGrid, level: float) -> list[dict[str, Any]]:
@@ -151,6 +200,21 @@ def curve_points(grid: MetricGrid, level: float) -> list[dict[str, Any]]:
     return points
 
 
+def spread_over_draws(grid: MetricGrid) -> float | None:
+    """The median, over the points of all curves, of the standard deviation over draws.
+
+    Of points with two draws or more, but for those with every label, whose draws are the same
+    patients; None where there is none. The noise of the test set is in it.
+    """
+    spreads = [
+        float(np.nanstd(values, ddof=1))
+        for of_arm in grid.values_AFD
+        for fraction, values in zip(grid.fractions, of_arm, strict=True)
+        if fraction < 1 and np.isfinite(values).sum() > 1
+    ]
+    return float(np.median(spreads)) if spreads else None
+
+
 def areas(grid: MetricGrid, level: float) -> dict[str, dict[str, float] | None]:
     """The area under each arm's learning curve, with its interval."""
     if len(grid.fractions) < 2:
@@ -165,12 +229,15 @@ def areas(grid: MetricGrid, level: float) -> dict[str, dict[str, float] | None]:
     return result
 
 
-def savings_of(grid: MetricGrid, plan: dict[str, Any]) -> Savings | None:
-    """The label-savings factor; None without a pretrained arm or with a gap in either curve."""
-    others = [a for a in grid.arms if a != BASELINE]
-    if not others or len(grid.fractions) < 2:
+def savings_of(grid: MetricGrid, plan: dict[str, Any], arm: str | None = None) -> Savings | None:
+    """The label-savings factor of `arm` against scratch; None: `studied_arm`.
+
+    None without a second arm or with a gap in either curve.
+    """
+    arm = arm or studied_arm(plan)
+    if arm is None or len(grid.fractions) < 2:
         return None
-    a, b = grid.arms.index(others[0]), grid.arms.index(BASELINE)
+    a, b = grid.arms.index(arm), grid.arms.index(BASELINE)
     if not np.isfinite(grid.theta_AF[[a, b]]).all():
         return None
     return label_savings(
@@ -200,10 +267,52 @@ def _cell_rows(
     ]
 
 
-def _savings_json(plan: dict[str, Any], savings: Savings | None) -> dict[str, Any] | None:
+def _subgroups(
+    paths: StudyPaths,
+    plan: dict[str, Any],
+    frames: dict[Cell, pd.DataFrame],
+    claim: ClaimConfig | None,
+    level: float,
+) -> dict[str, Any] | None:
+    points = compared_points(plan, claim)
+    if points is None:
+        return None
+    try:
+        cases = pd.read_parquet(paths.cases)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{paths.relative(paths.cases)} is missing or damaged") from error
+    return subgroup_report(plan, frames, cases, *points, level)
+
+
+def _intervals_json(plan: dict[str, Any], grid: MetricGrid) -> dict[str, Any]:
+    """How the intervals were made, and how often such intervals hold the truth."""
+    statistics, data = plan["statistics"], plan["data"]
+    told = coverage_note(
+        grid.draws,
+        grid.test_patients,
+        data["test_cases"] / max(data["test_patients"], 1),
+        spread_over_draws(grid),
+    )
+    return {
+        "replicates": statistics["replicates"],
+        "level": statistics["level"],
+        "seed": statistics["seed"],
+        "draws": grid.draws,
+        "test_patients": grid.test_patients,
+        "coverage": told,
+        "note": told["note"],
+    }
+
+
+def _savings_json(
+    plan: dict[str, Any], savings: Savings | None, arm: str | None
+) -> dict[str, Any] | None:
     if savings is None:
         return None
+    law = savings.power_law
     return {
+        "arm": arm,
+        "versus": BASELINE,
         "target": savings.target,
         "reference_fraction": plan["reference_fraction"],
         "value": savings.value,
@@ -212,6 +321,16 @@ def _savings_json(plan: dict[str, Any], savings: Savings | None) -> dict[str, An
         "hi": savings.hi,
         "scratch_labels": savings.scratch_labels,
         "pretrained_labels": savings.pretrained_labels,
+        "power_law": None
+        if law is None
+        else {
+            "target": law.target,
+            "value": law.value,
+            "censored": str(law.censored),
+            "scratch": vars(law.scratch),
+            "pretrained": vars(law.pretrained),
+        },
+        "agreement": savings.agreement,
     }
 
 

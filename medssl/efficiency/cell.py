@@ -1,33 +1,51 @@
-"""One cell of the grid: one training, one look at the test set, one file of predictions."""
+"""One cell of the grid: its trials, one look at the test set, one file of predictions.
+
+It may be trained in any process that sees the study's folder: it writes its own files, and tells
+all else as events, which the study's parent takes to the ledger and to MLflow.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 from pydantic import Field
 
-from medssl import tracking
 from medssl.efficiency import subsets
-from medssl.efficiency.canonical import sha256_file, sha256_json
+from medssl.efficiency.arms import fit_of_arm, permuted_labels
+from medssl.efficiency.canonical import canonical_json, sha256_file, sha256_json
 from medssl.efficiency.cells import Cell, StudyPaths
-from medssl.efficiency.ledger import Ledger
-from medssl.efficiency.plan import cell_seed, write_table
-from medssl.efficiency.provenance import provenance
+from medssl.efficiency.cost import Meter
+from medssl.efficiency.events import Tell
+from medssl.efficiency.grid_progress import StepCounter
+from medssl.efficiency.plan import cell_seed, read_plan, write_table
+from medssl.efficiency.provenance import machine, provenance
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import StudyError
+from medssl.models.config import ModelConfig
+from medssl.models.encoder import Encoder
 from medssl.progress import Progress
-from medssl.store import Store
+from medssl.store import open_store
+from medssl.store.writer import write_atomically
+from medssl.tracking import MetricLog
 from medssl.transfer.config import FitConfig
 from medssl.transfer.metrics import all_metrics
+from medssl.transfer.tuning import Candidate, TrainFunction, Tuned, forget_trials, tune
+from medssl.transfer.tuning_config import Setting
 
 if TYPE_CHECKING:
-    from medssl.engine.loop import TrainOutcome
+    from medssl.efficiency.representation import ProbeSet
 
+SCHEMA = "medssl.cell/1"
 WEIGHTS = "model.safetensors"
 
 
@@ -41,88 +59,105 @@ class CellConfig(FitConfig):
     plan_sha256: str = Field(description="Hash of the frozen plan.")
 
 
-class FitFunction(Protocol):
-    """`medssl.transfer.fit.fit_and_predict`, or what stands in for it."""
-
-    def __call__(
-        self,
-        config: FitConfig,
-        store: Store,
-        cases: pd.DataFrame,
-        run: RunFolder,
-        tracker: tracking.Tracker | None,
-        progress: Progress,
-        seed: int,
-        on_chosen: Callable[[str, TrainOutcome], None] | None,
-    ) -> pd.DataFrame: ...
+class Predicted(Protocol):
+    @property
+    def predictions(self) -> pd.DataFrame: ...
 
 
-class CellRunner:
-    """What all cells of a study share: the store, the plan, the tables, the ledger."""
+class CellCandidate(Candidate, Protocol):
+    """`medssl.transfer.fit.Trained`, or what stands in for it."""
 
-    def __init__(
-        self,
-        paths: StudyPaths,
-        store: Store,
-        plan: dict[str, Any],
-        plan_sha256: str,
-        fit_config: FitConfig,
-        encoder: Path | None,
-        ledger: Ledger,
-        fit: FitFunction,
-    ) -> None:
-        self.paths, self.store = paths, store
-        self.plan, self.plan_sha256 = plan, plan_sha256
-        self.cases = pd.read_parquet(paths.cases)
-        self.splits = pd.read_parquet(paths.splits)
-        self._fit_config, self._encoder = fit_config, encoder
-        self._ledger, self._fit = ledger, fit
-        self._subset_hashes = {(s["fraction"], s["draw"]): s["sha256"] for s in plan["subsets"]}
-        self._written = {e.path: e.sha256 for e in ledger.entries if e.event == "file_written"}
+    @property
+    def encoder(self) -> Encoder | None: ...
 
-    def is_done(self, cell: Cell) -> bool:
-        """Whether the cell's predictions are there as the ledger says.
+    def predict_test(
+        self, cases: pd.DataFrame, run: RunFolder, progress: Progress
+    ) -> Predicted: ...
 
-        Raises:
-            StudyError: they are there, but were changed after they had been written.
-        """
-        path = self.paths.predictions(cell)
-        told = self._written.get(self.paths.relative(path))
-        if told is None:
-            return False
-        if not path.is_file() or sha256_file(path) != told:
-            raise StudyError(
-                f"{self.paths.relative(path)} is not what the ledger says was written; restore it, "
-                "or run the study again in another --out"
-            )
-        return True
 
-    def run(self, cell: Cell, parent_id: str | None, progress: Progress) -> None:
+@dataclass(frozen=True)
+class StudyWork:
+    """What a process needs to train cells of a study.
+
+    Attributes:
+        threads: of torch's, for one cell; None: its own choice.
+    """
+
+    root: Path
+    store: Path
+    fit: FitConfig
+    encoder: Path | None
+    plan_sha256: str
+    threads: int | None = None
+
+
+class CellTrainer:
+    """Trains cells of one study, one after the other.
+
+    Args:
+        train: what trains a trial; None: `medssl.transfer.fit.train_and_choose`.
+    """
+
+    def __init__(self, work: StudyWork, train: TrainFunction[CellCandidate] | None = None) -> None:
+        if train is None:
+            from medssl.transfer.fit import train_and_choose
+
+            train = train_and_choose
+        self.work, self._train = work, train
+        self.paths = StudyPaths(work.root)
+        self.store = open_store(work.store)
+        self.plan = read_plan(self.paths)
+        self.cases = pd.read_parquet(self.paths.cases)
+        self.splits = pd.read_parquet(self.paths.splits)
+        self._subset_hashes = {
+            (s["fraction"], s["draw"]): s["sha256"] for s in self.plan["subsets"]
+        }
+
+    def run(self, cell: Cell, tell: Tell) -> None:
         """Train, predict and write one cell; resumes one that was cut short."""
+        if self.work.threads is not None and self.work.fit.runtime.threads is None:
+            import torch
+
+            torch.set_num_threads(self.work.threads)
         cases = self._cases_of(cell)
         config = self._config_of(cell)
+        settings = settings_of(self.plan, cell)
         run = RunFolder.open(self.paths.run_of(cell), config, "cell")
-        tracker = self._start_tracking(cell, run, config, cases, parent_id)
-        status = "FAILED"
         try:
-            self._ledger.append(
-                "training_started",
-                **cell.facts,
-                seed=config.seed,
-                plan_sha256=self.plan_sha256,
-                subset_sha256=subsets.subset_sha256(cases),
-                init_sha256=self._init_sha256(cell),
-            )
-            told = _Told(self._ledger, cell, self.plan_sha256)
-            predictions = self._fit(
-                config, self.store, cases, run, tracker, progress, config.seed, told
-            )
-            self._keep(cell, predictions, run)
-            tracker.log(config.steps, self._finish(cell, predictions, run, told))
-            status = "FINISHED"
+            tell(_begun(config, cases))
+            story = _Story(self, cell, config, cases, settings, tell)
+            with Meter() as meter:
+                tuned = tune(
+                    self._train,
+                    config,
+                    settings,
+                    self.store,
+                    cases,
+                    run,
+                    story,
+                    story.progress,
+                    config.seed,
+                )
+                story.chosen(tuned)
+                began = time.monotonic()
+                predicted = tuned.trained.predict_test(cases, run, story.progress)
+                predicting = time.monotonic() - began
+            predictions = self._keep(cell, predicted.predictions, run, tell)
+            seconds = sum(trial.seconds for trial in tuned.trials) + predicting
+            record = self._record(cell, config, cases, tuned, meter, seconds)
+            path = self.paths.cell_record(cell)
+            write_atomically(path, canonical_json(record).decode())
+            tell(ledger_event("file_written", self.paths.relative(path), sha256_file(path)))
+            if len(settings) > 1:
+                for row in run.read_metrics():
+                    values = {name: value for name, value in row.items() if name != "step"}
+                    tell(metric_event(None, int(row["step"]), values))
+            figures = _figures(predictions, record)
+            tell(metric_event(None, config.steps, figures))
+            run.finish({**cell.facts, **figures, **provenance()})
         finally:
-            tracker.close(status)
             run.close()
+        forget_trials(run)
         _forget_training_state(run.checkpoints)
 
     def _cases_of(self, cell: Cell) -> pd.DataFrame:
@@ -132,59 +167,33 @@ class CellRunner:
                 f"{cell.name}: the subset is not the planned one; restore cases.parquet and "
                 "splits.parquet"
             )
-        return cases[["volume_uid", "patient_key", "split", "y_true"]]
+        cases = cases[["volume_uid", "patient_key", "split", "y_true"]]
+        if self.plan["arms"][cell.arm]["labels"] == "permuted":
+            return permuted_labels(cases, self.plan["data"]["cases_sha256"], cell.draw)
+        return cases
 
     def _config_of(self, cell: Cell) -> CellConfig:
-        values = self._fit_config.model_dump()
-        values["init"] = self._encoder if self._init_sha256(cell) else None
         # From scratch there is no encoder to take the network of: the plan names it.
-        values["model"] = self.plan["fit"]["model"]
+        named = self.work.fit.model_dump() | {"model": self.plan["fit"]["model"]}
+        fit = FitConfig.model_validate(named)
+        own = fit_of_arm(self.plan["arms"][cell.arm], fit, self.work.encoder)
         return CellConfig(
-            **values,
+            **own.model_dump(),
             arm=cell.arm,
             fraction=cell.fraction,
             draw=cell.draw,
             seed=cell_seed(self.plan["fit"]["seed"], cell.draw),
-            plan_sha256=self.plan_sha256,
+            plan_sha256=self.work.plan_sha256,
         )
 
-    def _init_sha256(self, cell: Cell) -> str | None:
+    def init_sha256(self, cell: Cell) -> str | None:
         encoder = self.plan["arms"][cell.arm]["encoder"]
         return encoder["weights_sha256"] if encoder else None
 
-    def _start_tracking(
-        self,
-        cell: Cell,
-        run: RunFolder,
-        config: CellConfig,
-        cases: pd.DataFrame,
-        parent_id: str | None,
-    ) -> tracking.Tracker:
-        tags = {
-            "medssl.schema": self.plan["schema"],
-            "plan_sha256": self.plan_sha256,
-            "arm": cell.arm,
-            **provenance(),
-        }
-        resumed = run.recall("mlflow_run")
-        tracker = tracking.start(
-            "cell",
-            f"{cell.arm}|{cell.fraction:g}|{cell.draw}",
-            config.model_dump(mode="json", exclude={"init", "runtime"}),
-            tags,
-            run_id=resumed,
-            parent_id=parent_id,
-        )
-        if resumed != tracker.run_id:
-            run.remember("mlflow_run", tracker.run_id)
-            for split, rows in cases.groupby("split"):
-                digest = sha256_json(sorted(rows["volume_uid"]))
-                context = "training" if split == "train" else str(split)
-                tracker.dataset(str(split), digest, len(rows), context)
-        return tracker
-
-    def _keep(self, cell: Cell, predictions: pd.DataFrame, run: RunFolder) -> None:
-        """Move the masks to the study, write the predictions, tell the ledger."""
+    def _keep(
+        self, cell: Cell, predictions: pd.DataFrame, run: RunFolder, tell: Tell
+    ) -> pd.DataFrame:
+        """Move the masks to the study, write the predictions, tell of it."""
         masks = run.path / "masks"
         if masks.is_dir():
             target = self.paths.masks(cell)
@@ -197,37 +206,223 @@ class CellRunner:
             predictions["mask_path"] = f"masks/{cell.name}/" + inside
         path = self.paths.predictions(cell)
         write_table(path, predictions)
-        self._ledger.append("file_written", self.paths.relative(path), sha256_file(path))
+        tell(ledger_event("file_written", self.paths.relative(path), sha256_file(path)))
+        return predictions
 
-    def _finish(
-        self, cell: Cell, predictions: pd.DataFrame, run: RunFolder, told: _Told
-    ) -> dict[str, float]:
-        """The cell's figures for MLflow; also its summary."""
-        test = all_metrics(predictions[predictions["split"] == "test"])
-        figures = {f"test/{name}": value for name, value in test.items()}
-        figures |= {"cost/steps": float(told.steps), "cost/seconds": told.seconds}
-        run.finish({**cell.facts, **figures, **provenance()})
-        return figures
+    @cached_property
+    def _probe_set(self) -> ProbeSet | None:
+        from medssl.efficiency.representation import draw_probe_set
+
+        development = self.cases[self.cases["role"] == "dev"]
+        seed = int(self.plan["fit"]["seed"])
+        return draw_probe_set(self.store, development, self.work.fit, self._model, seed)
+
+    @property
+    def _model(self) -> ModelConfig:
+        fit = self.work.fit.model_dump() | {"model": self.plan["fit"]["model"]}
+        model = FitConfig.model_validate(fit).model
+        assert model is not None, "the plan names the network"
+        return model
+
+    def _record(
+        self,
+        cell: Cell,
+        config: CellConfig,
+        cases: pd.DataFrame,
+        tuned: Tuned[CellCandidate],
+        meter: Meter,
+        seconds: float,
+    ) -> dict[str, Any]:
+        """What cell.json holds."""
+        encoder = tuned.trained.encoder
+        probe = self._probe_set if encoder is not None else None
+        return {
+            "schema": SCHEMA,
+            **cell.facts,
+            "seed": config.seed,
+            "trials": [
+                {
+                    "setting": trial.setting,
+                    "steps": trial.steps,
+                    "selected_step": trial.selected_step,
+                    "val": trial.value,
+                    "seconds": trial.seconds,
+                }
+                for trial in tuned.trials
+            ],
+            "chosen": tuned.chosen,
+            "setting": tuned.setting,
+            "provenance": {**provenance(), **machine()},
+            "fitted_on": fitted_on(config, cases),
+            "cost": {
+                "seconds": seconds,
+                "peak_memory_bytes": meter.peak_memory_bytes,
+                "kwh": meter.kwh,
+            },
+            "representation": (
+                _finite(probe.figures(encoder)) if probe is not None and encoder else None
+            ),
+        }
 
 
-class _Told:
-    """Called once the weights are chosen: only then may the test set be looked at."""
+def settings_of(plan: Mapping[str, Any], cell: Cell) -> list[Setting]:
+    """What a cell tries: one setting where nothing is trained or nothing validates."""
+    if plan["arms"][cell.arm]["regime"] != "full":
+        return [{}]
+    settings: list[Setting] = plan["search"]["settings"]
+    subset = next(
+        s for s in plan["subsets"] if (s["fraction"], s["draw"]) == (cell.fraction, cell.draw)
+    )
+    return settings if subset["val_cases"] else settings[:1]
 
-    def __init__(self, ledger: Ledger, cell: Cell, plan_sha256: str) -> None:
-        self._ledger, self._cell, self._plan_sha256 = ledger, cell, plan_sha256
-        self.steps, self.seconds = 0, 0.0
 
-    def __call__(self, weights_sha256: str, outcome: TrainOutcome) -> None:
-        self.steps, self.seconds = outcome.steps, outcome.seconds
-        self._ledger.append(
-            "training_finished",
-            cell=self._cell.name,
-            plan_sha256=self._plan_sha256,
-            steps=outcome.steps,
-            weights_sha256=weights_sha256,
-            selected="last" if outcome.best_step is None else "best",
+def steps_of(plan: Mapping[str, Any], cell: Cell) -> int:
+    """Training steps of a cell, all trials together."""
+    return int(plan["arms"][cell.arm]["steps"]) * len(settings_of(plan, cell))
+
+
+def fitted_on(config: FitConfig, cases: pd.DataFrame) -> dict[str, str | None]:
+    """The hash of the cases that each part of a cell was fitted on; null where it was on none.
+
+    Intensities are normalised scan by scan.
+    """
+    uids = {part: sorted(rows["volume_uid"]) for part, rows in cases.groupby("split")}
+    val = sha256_json(uids["val"]) if "val" in uids else None
+    return {
+        "normalisation": None,
+        "tuning": val if config.regime.name == "full" else None,
+        "weights": sha256_json(uids["train"]),
+        "temperature": val if config.temperature_scaling else None,
+    }
+
+
+def ledger_event(
+    event: str, path: str | None = None, sha256: str | None = None, **facts: Any
+) -> dict[str, Any]:
+    """An event for the ledger."""
+    return {"kind": "ledger", "event": event, "path": path, "sha256": sha256, "facts": facts}
+
+
+def metric_event(trial: int | None, step: int, values: Mapping[str, float]) -> dict[str, Any]:
+    """An event for MLflow; NaN, which JSON does not have, is left out."""
+    known = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+    return {"kind": "metrics", "trial": trial, "step": step, "metrics": known}
+
+
+class _Story:
+    """Tells of a cell's trials as they go."""
+
+    def __init__(
+        self,
+        trainer: CellTrainer,
+        cell: Cell,
+        config: CellConfig,
+        cases: pd.DataFrame,
+        settings: list[Setting],
+        tell: Tell,
+    ) -> None:
+        self._trainer, self._cell, self._config, self._tell = trainer, cell, config, tell
+        self._subset_sha256 = subsets.subset_sha256(cases)
+        self._alone = len(settings) == 1
+        self.progress = StepCounter(tell)
+
+    def started(self, trial: int, setting: Setting, run: RunFolder) -> MetricLog:
+        steps = self._config.steps if self._config.regime.name == "full" else 0
+        self.progress.begin(steps)
+        self._tell(
+            ledger_event(
+                "training_started",
+                **self._cell.facts,
+                trial=trial,
+                seed=self._config.seed,
+                plan_sha256=self._config.plan_sha256,
+                subset_sha256=self._subset_sha256,
+                init_sha256=self._trainer.init_sha256(self._cell),
+            )
         )
-        self._ledger.append("test_look", cell=self._cell.name, weights_sha256=weights_sha256)
+        if not self._alone:
+            self._tell({"kind": "trial", "trial": trial, "setting": setting})
+        return _ToldMetrics(self._tell, None if self._alone else trial)
+
+    def finished(self, trial: int, trained: Candidate) -> None:
+        outcome = trained.outcome
+        self.progress.end()
+        self._tell(
+            ledger_event(
+                "training_finished",
+                cell=self._cell.name,
+                trial=trial,
+                plan_sha256=self._config.plan_sha256,
+                steps=outcome.steps,
+                weights_sha256=trained.weights_sha256,
+                selected="last" if outcome.best_step is None else "best",
+                val=trained.value,
+            )
+        )
+        if not self._alone:
+            figures = {"cost/seconds": outcome.seconds, "cost/steps": float(outcome.steps)}
+            if trained.value is not None:
+                figures["val/chosen_by"] = trained.value
+            self._tell({"kind": "trial_end", "trial": trial, "figures": figures})
+
+    def chosen(self, tuned: Tuned[CellCandidate]) -> None:
+        """Only after this may the test set be looked at."""
+        self._tell(
+            ledger_event(
+                "trial_chosen",
+                cell=self._cell.name,
+                trial=tuned.chosen,
+                metric=self._config.selection_metric,
+                values=[trial.value for trial in tuned.trials],
+            )
+        )
+        weights = tuned.trained.weights_sha256
+        self._tell(ledger_event("test_look", cell=self._cell.name, weights_sha256=weights))
+
+
+class _ToldMetrics:
+    """A `MetricLog` whose metrics are told."""
+
+    def __init__(self, tell: Tell, trial: int | None) -> None:
+        self._tell, self._trial = tell, trial
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._tell(metric_event(self._trial, step, metrics))
+
+
+def _begun(config: CellConfig, cases: pd.DataFrame) -> dict[str, Any]:
+    datasets = [
+        [str(part), sha256_json(sorted(rows["volume_uid"])), len(rows)]
+        for part, rows in cases.groupby("split")
+    ]
+    params = json.loads(config.model_dump_json(exclude={"init", "runtime"}))
+    return {"kind": "cell", "params": params, "datasets": datasets}
+
+
+def _figures(predictions: pd.DataFrame, record: Mapping[str, Any]) -> dict[str, float]:
+    """The cell's figures for MLflow; also its summary."""
+    test = all_metrics(predictions[predictions["split"] == "test"])
+    figures = {f"test/{name}": value for name, value in test.items()}
+    cost, seen = record["cost"], record["representation"] or {}
+    figures |= {
+        "cost/steps": float(sum(trial["steps"] for trial in record["trials"])),
+        "cost/seconds": cost["seconds"],
+        "cost/peak_mem": float(cost["peak_memory_bytes"]),
+    }
+    if cost["kwh"] is not None:
+        figures["cost/kwh"] = cost["kwh"]
+    short = {"alignment": "align", "uniformity": "uniform"}
+    figures |= {
+        f"repr/{short.get(n, n)}": float(v) for n, v in seen.items() if isinstance(v, float)
+    }
+    return figures
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def _forget_training_state(checkpoints: Path) -> None:

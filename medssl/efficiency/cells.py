@@ -66,6 +66,10 @@ class StudyPaths:
         return self.root / "pretrain_instances.parquet"
 
     @property
+    def pretraining(self) -> Path:
+        return self.root / "pretraining.json"
+
+    @property
     def claim(self) -> Path:
         return self.root / "claim.yaml"
 
@@ -87,6 +91,9 @@ class StudyPaths:
 
     def run_of(self, cell: Cell) -> Path:
         return self.root / "cells" / cell.name
+
+    def cell_record(self, cell: Cell) -> Path:
+        return self.run_of(cell) / "cell.json"
 
     def predictions(self, cell: Cell) -> Path:
         return self.root / "predictions" / f"{cell.name}.parquet"

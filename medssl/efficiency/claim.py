@@ -46,14 +46,16 @@ def judge_claim(claim: ClaimConfig, grid: MetricGrid, savings: Savings | None) -
     (i) the lower bound of theta_arm(frac) - theta_versus(vs_frac) exceeds -margin;
     (ii) the lower bound of theta_versus(vs_frac) - theta_versus(frac) exceeds the margin, else the
     curve is too flat to tell anything; (iii) where min_lsf is set, the label-savings factor reaches
-    it and its lower bound exceeds 1. Under five draws the verdict is at most INCONCLUSIVE.
+    it and its lower bound exceeds 1. Under five draws the verdict is at most INCONCLUSIVE. A curve
+    whose gain cannot be computed, its cells missing, is not called flat.
     """
     conditions = [_near_enough(claim, grid), _can_tell(claim, grid)]
     if claim.min_lsf is not None:
         conditions.append(_saves_labels(claim.min_lsf, savings))
     conditions.append(_enough_draws(claim, grid))
     holds = {condition.id: condition.holds for condition in conditions}
-    if not holds["can_tell"]:
+    can_tell = conditions[1]
+    if not can_tell.holds and not math.isnan(can_tell.bound):
         verdict = ClaimVerdict.VACUOUS
     elif not holds["enough_draws"]:
         verdict = ClaimVerdict.INCONCLUSIVE

@@ -11,9 +11,20 @@ from medssl.config import Config
 from medssl.engine.config import HoldoutConfig
 from medssl.transfer.config import FitConfig
 from medssl.transfer.task_config import SegmentationTask
+from medssl.transfer.tuning_config import SearchConfig, Setting
 
-Arm = Literal["scratch", "ssl_ft"]
+Arm = Literal[
+    "scratch",
+    "ssl_ft",
+    "ssl_linear",
+    "ssl_knn",
+    "random_linear",
+    "scratch_2x",
+    "permuted_labels",
+]
 Metric = Literal["auc_macro", "dice_mean"]
+_OF_CLASSES = ("ssl_linear", "ssl_knn", "random_linear", "permuted_labels")
+_OF_ENCODERS = ("encoder_lr_decay", "encoder_lr_factor", "head_only_steps")
 _STUDIED = ("classification", "segmentation")
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -42,24 +53,22 @@ class ClaimConfig(Config):
         return self
 
 
-class SearchConfig(Config):
-    """How the settings of each arm are found."""
-
-    trials: Literal[1] = Field(
-        1, description="Settings tried for each arm; 1: those of `fit`, nothing is tuned."
-    )
-
-
 class StudyConfig(Config):
     """Everything that decides a study, but for the folder that it writes to."""
 
     store: Path = Field(description="Folder of the store with the labelled volumes.")
     encoder: Path | None = Field(
         None,
-        description="What arm ssl_ft starts from: the folder of a pretraining run. A safetensors "
-        "file is read too, but says nothing of what the encoder saw.",
+        description="What the arms ssl_* start from: the folder of a pretraining run. A "
+        "safetensors file is read too, but says nothing of what the encoder saw.",
     )
-    arms: tuple[Arm, ...] = Field(("scratch", "ssl_ft"), description="Arms that are compared.")
+    arms: tuple[Arm, ...] = Field(
+        ("scratch", "ssl_ft"),
+        description="Arms that are compared. Of classification alone: ssl_linear and ssl_knn, "
+        "probes on the frozen encoder; random_linear, a probe on an untrained one; "
+        "permuted_labels, scratch with the labels dealt out anew, which must learn nothing. "
+        "scratch_2x has twice the steps.",
+    )
     fractions: tuple[Share, ...] = Field(
         (0.05, 0.1, 0.2, 0.4, 0.7, 1.0),
         min_length=1,
@@ -78,7 +87,11 @@ class StudyConfig(Config):
         "`holdout`. null: the split `test` of --cases.",
     )
     fit: FitConfig = Field(description="The training of every cell, the same for all arms.")
-    search: SearchConfig = Field(SearchConfig(), description="Tuning, the same for all arms.")
+    search: SearchConfig = Field(
+        SearchConfig(),
+        description="Tuning of each cell on its own validation part; all arms that train try the "
+        "same settings.",
+    )
     metric: Metric = Field(description="The metric of the curve.")
     margin: float = Field(0.02, gt=0, description="Largest difference that counts as equal.")
     reference_fraction: Share = Field(
@@ -90,7 +103,12 @@ class StudyConfig(Config):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> StudyConfig:
-        problems = [*self._grid_problems(), *self._arm_problems(), *self._claim_problems()]
+        problems = [
+            *self._grid_problems(),
+            *self._arm_problems(),
+            *self._search_problems(),
+            *self._claim_problems(),
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -107,6 +125,8 @@ class StudyConfig(Config):
             problems.append(
                 f"fit.task.name {self.fit.task.name}: a study is of {' or '.join(_STUDIED)}"
             )
+        if self.fit.channels is not None:
+            problems.append("fit.channels: a case of a study is one volume; leave it null")
         if isinstance(self.fit.task, SegmentationTask) and self.fit.task.regions is not None:
             problems.append(
                 "fit.task.regions: a study is of classes; name them in fit.task.classes"
@@ -120,15 +140,34 @@ class StudyConfig(Config):
         problems = []
         if self.fit.init is not None:
             problems.append("fit.init: a study's arms differ in it; set encoder instead")
-        if self.fit.regime.name == "lora":
-            problems.append("fit.regime: lora updates pretrained weights, and arm scratch has none")
-        if "ssl_ft" in self.arms and self.encoder is None:
-            problems.append("arm ssl_ft needs encoder: the folder of a pretraining run")
-        if "ssl_ft" not in self.arms and self.encoder is not None:
-            problems.append("encoder: without effect, for arm ssl_ft is not among the arms")
+        if self.fit.regime.name != "full":
+            problems.append("fit.regime: a study's arms differ in it; name probes among the arms")
+        pretrained = [arm for arm in self.arms if arm.startswith("ssl_")]
+        if pretrained and self.encoder is None:
+            problems.append(f"arm {pretrained[0]} needs encoder: the folder of a pretraining run")
+        if not pretrained and self.encoder is not None:
+            problems.append("encoder: without effect, for no arm ssl_* is among the arms")
+        wrong = [arm for arm in self.arms if arm in _OF_CLASSES]
+        if wrong and self.fit.task.name != "classification":
+            problems.append(f"arms {', '.join(wrong)}: of classification alone")
         if self.encoder is None and self.fit.model is None:
             problems.append("fit.model is required where there is no encoder to take it of")
         return problems
+
+    @property
+    def settings(self) -> list[Setting]:
+        """What is tried in each cell that trains."""
+        return self.search.settings(self.fit)
+
+    def _search_problems(self) -> list[str]:
+        idle = [key for key in self.search.space if key in _OF_ENCODERS]
+        if idle and self.search.trials > 1:
+            return [f"search.space.{idle[0]}: without effect in arm scratch, which has no encoder"]
+        try:
+            self.search.settings(self.fit)
+        except ValueError as error:
+            return [f"search.{error}"]
+        return []
 
     def _claim_problems(self) -> list[str]:
         if self.claim is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,8 @@ from medssl.efficiency.statistics import (
 )
 from medssl.errors import StudyError
 from medssl.transfer.intervals import patient_weights
-from medssl.transfer.metrics import metric_value, weighted_metric
+from medssl.transfer.metrics import family_of, metric_value, weighted_metric
+from medssl.transfer.weighted import Weights
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,17 @@ def test_part(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["split"] == "test"].sort_values("volume_uid", ignore_index=True)
 
 
-def metric_grid(plan: dict[str, Any], frames: dict[Cell, pd.DataFrame], metric: str) -> MetricGrid:
+def metric_grid(
+    plan: dict[str, Any],
+    frames: Mapping[Cell, pd.DataFrame],
+    metric: str,
+    among: Collection[str] | None = None,
+) -> MetricGrid:
     """One metric of every cell, and its replicates under one resampling of the test patients.
+
+    Args:
+        among: the test cases, by volume_uid, that the metric is taken of; None: all. Patients are
+            resampled over the whole test set all the same, so that groups of cases are paired.
 
     Raises:
         StudyError: there are no predictions at all.
@@ -113,13 +124,17 @@ def metric_grid(plan: dict[str, Any], frames: dict[Cell, pd.DataFrame], metric: 
     replicates = int(statistics["replicates"])
     some = test_part(next(iter(frames.values())))
     weights_BN = patient_weights(some, replicates, int(statistics["seed"]))
+    chosen = (
+        np.ones(len(some), bool) if among is None else some["volume_uid"].isin(among).to_numpy()
+    )
+    weights_BN = weights_BN[:, chosen]
     values = np.full((len(arms), len(fractions), draws), np.nan)
     resampled = np.full((len(arms), len(fractions), draws, replicates), np.nan)
     for cell, frame in frames.items():
         place = arms.index(cell.arm), fractions.index(cell.fraction), cell.draw
-        test = test_part(frame)
+        test = test_part(frame)[chosen]
         values[place] = metric_value(metric, test)
-        resampled[place] = weighted_metric(metric, test, weights_BN)
+        resampled[place] = _resampled(metric, test, weights_BN, float(values[place]))
     # Another stream than that of the patients, so that the two are drawn independently.
     weights_BD = draw_weights(replicates, draws, int(statistics["seed"]) + 1)
     return MetricGrid(
@@ -130,8 +145,19 @@ def metric_grid(plan: dict[str, Any], frames: dict[Cell, pd.DataFrame], metric: 
         _mean_over_subsets(plan, "patients"),
         values,
         crossed_replicates(resampled, weights_BD),
-        int(some["patient_key"].nunique()),
+        int(some.loc[chosen, "patient_key"].nunique()),
     )
+
+
+def _resampled(metric: str, test: pd.DataFrame, weights_BN: Weights, value: float) -> Floats:
+    """(B,) values under weights; of a metric that resampling inflates, moved back by its bias.
+
+    As `medssl.transfer.intervals` does: by the mean of the resamples less the value.
+    """
+    resampled = weighted_metric(metric, test, weights_BN)
+    if metric not in family_of(test).inflated or not np.isfinite(resampled).any():
+        return resampled
+    return np.clip(resampled - (np.nanmean(resampled) - value), 0.0, 1.0)
 
 
 def _mean_over_subsets(plan: dict[str, Any], what: str) -> Floats:

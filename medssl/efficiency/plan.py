@@ -14,11 +14,13 @@ import yaml
 
 from medssl import __version__
 from medssl.efficiency import subsets
+from medssl.efficiency.arms import arm_plan
 from medssl.efficiency.canonical import canonical_json, sha256_bytes, sha256_file
 from medssl.efficiency.cases import StudyCases, study_cases
 from medssl.efficiency.cells import StudyPaths, cells_of_plan
 from medssl.efficiency.config import StudyConfig
 from medssl.efficiency.ledger import Ledger, read_ledger
+from medssl.efficiency.power import power_of_study
 from medssl.efficiency.pretrained import (
     Pretrained,
     open_question,
@@ -32,7 +34,7 @@ from medssl.progress import SILENT, Progress
 from medssl.store import Store, open_store
 from medssl.store.writer import write_atomically
 
-SCHEMA = "medssl.plan/1"
+SCHEMA = "medssl.plan/2"
 STAGE = "study"
 
 
@@ -73,6 +75,7 @@ def plan_study(config: StudyConfig, out: Path, progress: Progress = SILENT) -> P
                 key_id = draft.plan["data"]["key_id"]
                 if draft.pretrained and (question := open_question(draft.pretrained, key_id)):
                     progress.say(question)
+                progress.say(draft.plan["power"]["note"])
                 progress.say(f"plan frozen: {len(cells_of_plan(draft.plan))} cells")
     finally:
         run.close()
@@ -133,7 +136,7 @@ def draft_plan(config: StudyConfig, store: Store) -> Draft:
         "data": _numbers(cases.frame, store.key_id, cases_hash),
         "test": _test_rule(config),
         "exclusions": cases.exclusions,
-        "arms": {arm: _arm(arm, pretrained) for arm in config.arms},
+        "arms": {arm: arm_plan(arm, config, pretrained) for arm in config.arms},
         "fractions": list(config.fractions),
         "draws": config.draws,
         "subsets": _subset_table(config, splits, cases.frame),
@@ -141,7 +144,7 @@ def draft_plan(config: StudyConfig, store: Store) -> Draft:
             "every": subsets.VALIDATION_EVERY,
             "least": subsets.LEAST_FOR_VALIDATION,
         },
-        "search": {"trials": config.search.trials, "space": {}},
+        "search": {**config.search.model_dump(mode="json"), "settings": config.settings},
         "fit": _common_fit(config),
         "metric": config.metric,
         "margin": config.margin,
@@ -152,6 +155,9 @@ def draft_plan(config: StudyConfig, store: Store) -> Draft:
             "seed": config.seed,
             "level": LEVEL,
         },
+        "power": power_of_study(
+            cases.frame, task.name, config.draws, (config.claim or config).margin, config.seed
+        ),
     }
     return Draft(plan, cases, splits, pretrained)
 
@@ -179,12 +185,6 @@ def _test_rule(config: StudyConfig) -> dict[str, Any]:
     if config.test is None:
         return {"rule": "split", "fraction": None, "seed": None, "label": None}
     return {"rule": "holdout", **config.test.model_dump(mode="json")}
-
-
-def _arm(arm: str, pretrained: Pretrained | None) -> dict[str, Any]:
-    if arm == "scratch" or pretrained is None:
-        return {"init": "random", "encoder": None}
-    return {"init": "encoder", "encoder": pretrained.as_plan}
 
 
 def _subset_table(
@@ -240,6 +240,10 @@ def _write(draft: Draft, paths: StudyPaths, ledger: Ledger) -> None:
     for path, frame in tables.items():
         write_table(path, frame)
     written = [*tables, paths.config]
+    if draft.pretrained is not None:
+        text = canonical_json(draft.pretrained.as_record).decode()
+        write_atomically(paths.pretraining, text)
+        written.append(paths.pretraining)
     if draft.plan["claim"] is not None:
         write_atomically(paths.claim, yaml.safe_dump(draft.plan["claim"], sort_keys=False))
         written.append(paths.claim)

@@ -1,4 +1,4 @@
-"""What arm ssl_ft starts from, and the record of what that encoder saw."""
+"""What the arms ssl_* start from, and the record of what that encoder saw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 import pandas as pd
 
 from medssl.efficiency.canonical import sha256_file
+from medssl.efficiency.pretraining_course import PretrainingCourse, read_course
 from medssl.errors import StudyError
+
+SCHEMA = "medssl.pretraining/1"
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Pretrained:
         metadata: what it says of itself.
         volumes: one row for each volume that it saw; None where nothing says so.
         instances: their source files, likewise.
+        course: the run that made it; None for a file alone.
     """
 
     weights: Path
@@ -29,6 +33,7 @@ class Pretrained:
     metadata: dict[str, str]
     volumes: pd.DataFrame | None
     instances: pd.DataFrame | None
+    course: PretrainingCourse | None = None
 
     @property
     def as_plan(self) -> dict[str, Any]:
@@ -41,6 +46,22 @@ class Pretrained:
             "weights_sha256": self.sha256,
             **told,
             "volumes": 0 if self.volumes is None else len(self.volumes),
+        }
+
+    @property
+    def as_record(self) -> dict[str, Any]:
+        """The content of pretraining.json; null where the run does not say."""
+        step = self.metadata.get("step", "")
+        course = self.course
+        return {
+            "schema": SCHEMA,
+            "method": self.metadata.get("method") or None,
+            "steps": int(step) if step.isdigit() else None,
+            "seconds": None if course is None else course.seconds,
+            "peak_memory_bytes": None if course is None else course.peak_memory_bytes,
+            "kwh": None if course is None else course.kwh,
+            "alarms": [] if course is None else course.alarms,
+            "health": [] if course is None else course.health,
         }
 
 
@@ -66,7 +87,10 @@ def read_pretrained(encoder: Path) -> Pretrained:
                 f"{folder}: volumes.parquet or instances.parquet is damaged; run the pretraining "
                 "again in another folder"
             ) from error
-    return Pretrained(weights, sha256_file(weights), read_metadata(weights), volumes, instances)
+    course = read_course(folder)
+    return Pretrained(
+        weights, sha256_file(weights), read_metadata(weights), volumes, instances, course
+    )
 
 
 def refuse_leak(pretrained: Pretrained, cases: pd.DataFrame, key_id: str) -> None:

@@ -31,6 +31,19 @@ def provenance() -> dict[str, str]:
     }
 
 
+def machine() -> dict[str, str | int | bool]:
+    """device, torch, threads and deterministic: whether the same machine gives the same bits."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "deterministic": not on_gpu or torch.are_deterministic_algorithms_enabled(),
+    }
+
+
 def _git(*arguments: str) -> str | None:
     folder = Path(medssl.__file__).resolve().parents[1]
     if not (folder / ".git").exists():

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
-from medssl.efficiency.statistics import LEVEL, Floats, percentiles
-
-
-class Censored(StrEnum):
-    """What is known of a quantity whose crossing may lie outside the measured range."""
-
-    NONE = "none"
-    AT_LEAST = "at_least"
-    AT_MOST = "at_most"
-    UNDEFINED = "undefined"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A number and what is known of it; `labels` at the end of the range where it is censored."""
-
-    value: float
-    censored: Censored
+from medssl.efficiency.censored import Censored as Censored
+from medssl.efficiency.censored import Reading as Reading
+from medssl.efficiency.censored import ratio
+from medssl.efficiency.power_law import PowerLawSavings, power_law_savings
+from medssl.efficiency.statistics import LEVEL, Floats, percentiles, standard_error
 
 
 @dataclass(frozen=True)
 class Savings:
-    """The label-savings factor at `target`; lo 0 or hi infinite: no bound."""
+    """The label-savings factor at `target`; lo 0 or hi infinite: no bound.
+
+    `power_law` is the same factor by fitted power laws, None where those cannot be fitted.
+    """
 
     target: float
     value: float
@@ -38,6 +27,18 @@ class Savings:
     hi: float
     scratch_labels: float
     pretrained_labels: float
+    power_law: PowerLawSavings | None = None
+
+    @property
+    def agreement(self) -> float | None:
+        """How far isotonic regression and power law are apart: the larger factor over the smaller.
+
+        None where either is censored or the law cannot be fitted.
+        """
+        law = self.power_law
+        if law is None or {self.censored, law.censored} != {Censored.NONE}:
+            return None
+        return max(self.value / law.value, law.value / self.value)
 
 
 def monotone(theta_F: Floats) -> Floats:
@@ -75,8 +76,7 @@ def savings_at(
     target = float(scratch[reference])
     n_scratch = labels_to_reach(scratch, labels_F, target)
     n_pretrained = labels_to_reach(pretrained, labels_F, target)
-    factor = n_scratch.value / n_pretrained.value
-    return Reading(factor, _of_ratio(n_scratch, n_pretrained)), target, n_scratch, n_pretrained
+    return ratio(n_scratch, n_pretrained), target, n_scratch, n_pretrained
 
 
 def label_savings(
@@ -88,7 +88,7 @@ def label_savings(
     reference: int,
     level: float = LEVEL,
 ) -> Savings:
-    """The factor with its interval.
+    """The factor with its interval, and by power laws weighted by the bootstrap's standard errors.
 
     A replicate that can only say "at most" counts as 0 in the lower bound, and one that can only
     say "at least" as infinite in the upper: the interval never claims more than was measured.
@@ -115,19 +115,12 @@ def label_savings(
         hi=percentiles(np.asarray(high), level)[1],
         scratch_labels=n_scratch.value,
         pretrained_labels=n_pretrained.value,
+        power_law=power_law_savings(
+            scratch_F,
+            pretrained_F,
+            labels_F,
+            reference,
+            np.array([standard_error(of_fraction) for of_fraction in replicates_scratch_FB]),
+            np.array([standard_error(of_fraction) for of_fraction in replicates_pretrained_FB]),
+        ),
     )
-
-
-def _of_ratio(numerator: Reading, denominator: Reading) -> Censored:
-    """What is known of a ratio of two numbers that may each be censored."""
-    bounds = {numerator.censored, _inverse(denominator.censored)} - {Censored.NONE}
-    if not bounds:
-        return Censored.NONE
-    return bounds.pop() if len(bounds) == 1 else Censored.UNDEFINED
-
-
-def _inverse(censored: Censored) -> Censored:
-    return {
-        Censored.AT_LEAST: Censored.AT_MOST,
-        Censored.AT_MOST: Censored.AT_LEAST,
-    }.get(censored, censored)

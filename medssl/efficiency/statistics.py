@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 REPLICATES = 2000
 LEVEL = 0.95
+BASELINE = "scratch"  # the arm that every other is compared with
 DRAWS_FOR_SIGNIFICANCE = 10
 # Two-sided 5 %, power 80 %: 1.960 + 0.842 (Bloom, Evaluation Review 19, 1995).
 _DETECTABLE_IN_SE = 2.80

@@ -35,7 +35,7 @@ from medssl.errors import CheckpointError, Interrupted, MedsslError, TrainingErr
 from medssl.methods.base import Method
 from medssl.models.weights import save_weights
 from medssl.progress import SILENT, Progress
-from medssl.tracking import Tracker
+from medssl.tracking import MetricLog
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def train(
     seed: int,
     run: RunFolder,
     world: World | None = None,
-    tracker: Tracker | None = None,
+    tracker: MetricLog | None = None,
     progress: Progress = SILENT,
     what: str = "training",
     groups: Sequence[ParameterGroup] | None = None,
@@ -116,7 +116,7 @@ class _Loop:
         seed: int,
         run: RunFolder,
         world: World | None,
-        tracker: Tracker | None,
+        tracker: MetricLog | None,
         groups: Sequence[ParameterGroup] | None,
     ) -> None:
         if runtime.threads is not None:

@@ -108,9 +108,17 @@ def load_finetuned(run: Path) -> Finetuned:
     """The network that a finished fine-tuning run kept.
 
     Raises:
-        ConfigError, CheckpointError: as `read_network`; or the run is not finished.
+        ConfigError, CheckpointError: as `read_network`; or the run is not finished, or its network
+            takes several channels.
     """
     found = read_network(run)
+    channels = json.loads(found.about.get("channels", "null")) or ()
+    if len(channels) > 1:
+        raise ConfigError(
+            f"the network in {run} takes {len(channels)} channels ({', '.join(channels)}); "
+            "networks of one series are exported. Its weights, with the network's configuration "
+            "in their metadata, are in checkpoints/model.safetensors"
+        )
     if not (run / "summary.json").is_file():
         raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
     return found

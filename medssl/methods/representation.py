@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, linalg, pdist
 
@@ -45,3 +46,23 @@ def rank_me(embedded: Tensor) -> Tensor:
     shares = values / values.sum().clamp_min(_TINY) + _SMALLEST_SHARE
     entropy: Tensor = -(shares * shares.log()).sum()
     return entropy.exp()
+
+
+def alpha_req(embedded: Tensor) -> Tensor:
+    """How fast the eigenvalues of the covariance of (N, K) decay: a in lambda_i ~ i ** -a.
+
+    The slope of the least-squares line through log lambda_i against log i, over the eigenvalues
+    that centring and rounding leave: Agrawal et al. 2022, alpha-ReQ, section 3. Near 1 is usual of
+    encoders that transfer well; far above, few axes hold all.
+    """
+    centred = (embedded - embedded.mean(dim=0)).double()
+    values = linalg.svdvals(centred).square()
+    values = values[: max(1, min(len(embedded) - 1, embedded.shape[1]))]
+    values = values[values > values[0] * _SMALLEST_SHARE**2]
+    if len(values) < 2:
+        return torch.tensor(float("inf"))
+    x = torch.arange(1, len(values) + 1, dtype=torch.float64, device=values.device).log()
+    y = values.log()
+    x = x - x.mean()
+    slope: Tensor = (x * (y - y.mean())).sum() / x.square().sum()
+    return -slope.float()

@@ -75,6 +75,7 @@ class TrainedModel:
         classes: names of the classes by number; in segmentation the foreground values of the mask,
             multilabel the labels, in regression none.
         patch: size and spacing of what it was trained on.
+        channels: series that are a case together, see `medssl.transfer.channels`; None: one.
         weights_sha256: as `medssl.models.weights.weights_sha256` counts.
     """
 
@@ -83,6 +84,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     patch: PatchConfig
     weights_sha256: str
+    channels: tuple[str, ...] | None
 
     def described(self) -> dict[str, object]:
         """What is kept beside the results: no path, no patient."""
@@ -131,7 +133,9 @@ def load_trained(run: Path) -> TrainedModel:
             raise CheckpointError(f"{path} does not fit the network that it names") from error
     whole = Averaged(networks, task) if in_folds else networks[0]
     whole.eval().requires_grad_(False).to(default_device())
-    return TrainedModel(whole, task, classes, patch, _digest(about))
+    channels = json.loads(about[0].get("channels", "null"))
+    named = tuple(channels) if channels and len(channels) > 1 else None
+    return TrainedModel(whole, task, classes, patch, _digest(about), named)
 
 
 def _in_units(network: nn.Module, task: TaskConfig, about: Mapping[str, str]) -> nn.Module:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from medssl.predict.model import TrainedModel, load_trained
 from medssl.predict.nifti import write_like, write_on_grid
 from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
+from medssl.transfer.channel_scans import Case, channel_scans
+from medssl.transfer.channels import Channels, match_channels
 from medssl.transfer.sources import centre_crop
 from medssl.transfer.task_config import MultilabelTask, RegressionTask, SegmentationTask
 from medssl.transfer.whole_volume import predict_mask, windows_of
@@ -89,13 +92,14 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     results = Results(config.out, model, predictor.columns)
     try:
         with open_input(config, progress) as given:
-            todo = [x for x in given.items if not results.is_done(x, predictor.files(x))]
-            failed = _predict_all(predictor, given, todo, results, progress)
+            cases, alone = _cases(given, model.channels, progress)
+            todo = [x for x in cases if not results.is_done(x.item, predictor.files(x.item))]
+            failed = [*alone, *_predict_all(predictor, given, todo, results, progress)]
             results.finish([*given.refused, *failed])
             return PredictResult(
                 config.out,
-                predicted=len(todo) - len(failed),
-                done_before=len(given.items) - len(todo),
+                predicted=len(todo) - len(failed) + len(alone),
+                done_before=len(cases) - len(todo),
                 refused=tuple(given.refused),
                 failed=tuple(failed),
             )
@@ -103,23 +107,55 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         results.close()
 
 
+@dataclass(frozen=True)
+class _Case:
+    """One case: the volume that is predicted, and its scans, one for each channel."""
+
+    item: Item
+    scans: Case
+
+
+def _cases(
+    given: Given, channels: Channels | None, progress: Progress
+) -> tuple[list[_Case], list[Refused]]:
+    """What is to be predicted; and, of a model of several channels, what lacks one of them."""
+    items = {item.volume_uid: item for item in given.items}
+    if channels is None:
+        scans = channel_scans(given.store, list(items), None)
+        return [_Case(*one) for one in zip(items.values(), scans, strict=True)], []
+    match = match_channels(given.store, list(items), channels)
+    for line in match.lines():
+        progress.say(line)
+    alone = [
+        Refused(items[uid].input, items[uid].part, FAILED, f"no {name} of the patient lies over it")
+        for uid, name in match.lacking.items()
+    ]
+    cases = []
+    scans = channel_scans(given.store, [uids[0] for uids in match.volumes], channels)
+    for uids, of_case in zip(match.volumes, scans, strict=True):
+        told = " ".join(items[uid].scan_sha256 for uid in uids)
+        digest = hashlib.sha256(told.encode()).hexdigest()
+        cases.append(_Case(replace(items[uids[0]], scan_sha256=digest), of_case))
+    return cases, alone
+
+
 def _predict_all(
     predictor: _Segmenter | _WholeVolumes,
     given: Given,
-    todo: list[Item],
+    todo: list[_Case],
     results: Results,
     progress: Progress,
 ) -> list[Refused]:
     reader = Reader(given.store, CacheConfig(gigabytes=0))
-    scans = [_scan(given, item) for item in todo]
-    sizes = [predictor.size(scan) for scan in scans]
+    sizes = [predictor.size(one.scans[0]) for one in todo]
     failed = []
     progress.start(f"predicting ({predictor.unit})", sum(sizes))
     try:
-        for number, (item, scan, size) in enumerate(zip(todo, scans, sizes, strict=True), start=1):
+        for number, (one, size) in enumerate(zip(todo, sizes, strict=True), start=1):
+            item = one.item
             told = _Told(progress, f"{number}/{len(todo)}")
             try:
-                row = predictor.predict(given, item, reader, scan, results.out, told)
+                row = predictor.predict(given, item, reader, one.scans, results.out, told)
             except Exception as error:
                 cause = _cause(error)
                 failed.append(Refused(item.input, item.part, FAILED, cause))
@@ -142,11 +178,6 @@ class _Told:
     def __call__(self, units: int) -> None:
         self.done += units
         self._progress.advance(units, volume=self._volume)
-
-
-def _scan(given: Given, item: Item) -> ScanInfo:
-    row = given.store.row(item.volume_uid)
-    return ScanInfo.from_row({str(name): value for name, value in row.items()})
 
 
 def _cause(error: Exception) -> str:
@@ -177,11 +208,11 @@ class _Segmenter:
         return windows_of(scan, self.model.patch)
 
     def predict(
-        self, given: Given, item: Item, reader: Reader, scan: ScanInfo, out: Path, told: Told
+        self, given: Given, item: Item, reader: Reader, case: Case, out: Path, told: Told
     ) -> dict[str, str]:
         """Write the files of one volume; its row."""
-        patch, values = self.model.patch, (0, *self.values)
-        mask = predict_mask(self.model.network, reader, (scan,), patch, values, told)
+        patch, values, scan = self.model.patch, (0, *self.values), case[0]
+        mask = predict_mask(self.model.network, reader, case, patch, values, told)
         place = Path("masks") / f"{item.name}.nii.gz"
         if item.is_dicom:  # column, row, slice, as viewers of NIfTI expect
             write_on_grid(out / place, mask.transpose(2, 1, 0), scan.affine[:, [2, 1, 0, 3]])
@@ -229,11 +260,11 @@ class _WholeVolumes:
 
     @torch.no_grad()
     def predict(
-        self, given: Given, item: Item, reader: Reader, scan: ScanInfo, out: Path, told: Told
+        self, given: Given, item: Item, reader: Reader, case: Case, out: Path, told: Told
     ) -> dict[str, str]:
         """The row of one volume: a crop around the middle of its foreground, as in fine-tuning."""
         patch, network = self.model.patch, self.model.network
-        crop = centre_crop(reader, (scan,), patch)
+        crop = centre_crop(reader, case, patch)
         device = next(network.parameters()).device
         outputs = network(torch.from_numpy(crop)[None].to(device))[0]
         values = self._values(outputs.double().cpu().numpy())

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from medssl.store import Store
     from medssl.transfer.config import FinetuneConfig
-    from medssl.transfer.fit import Fit
+    from medssl.transfer.fit import Fit, Trained
     from medssl.transfer.intervals import Interval
     from medssl.transfer.results import Results
+    from medssl.transfer.tuning import Tuned
 
 
 def write_finetuning_report(
@@ -42,6 +43,7 @@ def write_finetuning_report(
     config: FinetuneConfig,
     store: Store,
     notes: list[str],
+    tuned: Tuned[Trained],
     fitted: Fit,
     results: Results,
 ) -> Path:
@@ -54,6 +56,7 @@ def write_finetuning_report(
         Section("Results on the test part", [*results_parts(results), *rules(config, results)]),
         Section("By subgroup", subgroup_parts(results)),
         Section("Training", _curves(run, fitted, results.primary)),
+        *_search(config, tuned),
         Section("Initial weights", [code("\n".join(fitted.load_report or [f"from {start}"]))]),
     ]
     sections += explanation_sections(run, config, store, fitted.predictions)
@@ -64,6 +67,38 @@ def write_finetuning_report(
         f"From {start}. {effort(config)}",
         sections,
     )
+
+
+def _search(config: FinetuneConfig, tuned: Tuned[Trained]) -> list[Section]:
+    """The table of trials; none where nothing was tuned."""
+    if len(tuned.trials) == 1:
+        return []
+    keys = list(tuned.setting)
+    metric = config.selection_metric
+    rows = [
+        [
+            f"{number}, chosen" if number == tuned.chosen else str(number),
+            *(str(trial.setting[key]) for key in keys),
+            math.nan if trial.value is None else trial.value,
+            trial.selected_step,
+            round(trial.seconds),
+        ]
+        for number, trial in enumerate(tuned.trials)
+    ]
+    head = ["trial", *keys, f"validation {metric}", "step taken", "seconds"]
+    return [
+        Section(
+            "Search",
+            [
+                table(head, rows),
+                text(
+                    "Every trial trained on the same cases from the same seed; the one with the "
+                    "highest validation value predicts, of equals the first. The test part was "
+                    "not looked at before that."
+                ),
+            ],
+        )
+    ]
 
 
 def effort(config: FinetuneConfig) -> str:

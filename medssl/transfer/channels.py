@@ -8,6 +8,7 @@ voxels, then the lowest volume_uid. Nothing is registered: positions are those o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.augment.scan_info import ScanInfo, Scans
 from medssl.errors import ConfigError, TrainingError
 from medssl.store import Store
 from medssl.store.store import affine_of
-from medssl.volume import Affine
 
 Channels = tuple[str, ...]
-Case = tuple[ScanInfo, ...]
-"""The scans of a case, one for each channel, the first with the label."""
-
-_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class ChannelMatch:
         volumes: uids of each case that has all channels, in the order of the channels.
         in_store: how many volumes of the first channel the store has.
         other_series: how many volumes were offered that are not of the first channel.
-        without: channel -> how many cases are left out for it.
+        lacking: volume of the first channel that is left out -> the channel that it lacks.
         other_study: channel -> how many cases take it from another study.
     """
 
@@ -44,7 +39,7 @@ class ChannelMatch:
     volumes: list[tuple[str, ...]]
     in_store: int
     other_series: int
-    without: dict[str, int]
+    lacking: dict[str, str]
     other_study: dict[str, int]
 
     def lines(self) -> list[str]:
@@ -52,11 +47,10 @@ class ChannelMatch:
         first = self.channels[0]
         lines = [f"channels {', '.join(self.channels)}: {len(self.volumes)} cases"]
         if self.other_series:
-            lines.append(f"{self.other_series} labelled volumes of other series than {first}")
+            lines.append(f"{self.other_series} volumes of other series than {first} are no cases")
         lines += [
-            f"{count} labelled volumes of {first} are left out: no {name} of the patient lies over "
-            "them"
-            for name, count in self.without.items()
+            f"{count} volumes of {first} are left out: no {name} of the patient lies over them"
+            for name, count in Counter(self.lacking.values()).items()
         ]
         lines += [
             f"{count} cases take {name} of another study: it is not registered, positions are the "
@@ -85,14 +79,15 @@ def match_channels(store: Store, volume_uids: Sequence[str], channels: Channels)
         for rows in of_channel[1:]
     ]
     volumes: list[tuple[str, ...]] = []
-    without, other_study = dict.fromkeys(channels[1:], 0), dict.fromkeys(channels[1:], 0)
+    lacking: dict[str, str] = {}
+    other_study = dict.fromkeys(channels[1:], 0)
     for uid, case in cases.iterrows():
         taken = [str(uid)]
         elsewhere = []
         for name, by_patient in zip(channels[1:], candidates, strict=True):
             partner = _partner(case, by_patient.get(case["patient_key"]), taken)
             if partner is None:
-                without[name] += 1
+                lacking[taken[0]] = name
                 break
             taken.append(str(partner["volume_uid"]))
             if case["study_key"] and partner["study_key"] not in ("", case["study_key"]):
@@ -106,22 +101,9 @@ def match_channels(store: Store, volume_uids: Sequence[str], channels: Channels)
         volumes,
         len(of_channel[0]),
         len(offered) - len(cases),
-        {name: n for name, n in without.items() if n},
+        lacking,
         {name: n for name, n in other_study.items() if n},
     )
-
-
-def channel_scans(
-    store: Store, volume_uids: Sequence[str], channels: Channels | None
-) -> list[Case]:
-    """The scans of each case, in the order of the cases; without channels each case is one scan.
-
-    Raises:
-        TrainingError: a case has no series of a channel.
-    """
-    volumes = _volumes(store, volume_uids, channels)
-    scans = [Scans(store.manifest.loc[list(uids)]) for uids in zip(*volumes, strict=True)]
-    return list(zip(*scans, strict=True))
 
 
 def volumes_of_cases(store: Store, cases: pd.DataFrame, channels: Channels | None) -> pd.DataFrame:
@@ -134,35 +116,13 @@ def volumes_of_cases(store: Store, cases: pd.DataFrame, channels: Channels | Non
         volume_uid, patient_key, split, channel (its number; 0 is the case's own), by channel. A
         volume that two cases share stands there once.
     """
-    volumes = _volumes(store, cases["volume_uid"].tolist(), channels)
+    volumes = case_volumes(store, cases["volume_uid"].tolist(), channels)
     known = cases[["patient_key", "split"]].reset_index(drop=True)
     parts = []
     for number, uids in enumerate(zip(*volumes, strict=True)):
         parts.append(known.assign(volume_uid=list(uids), channel=number))
     frame = pd.concat(parts, ignore_index=True).drop_duplicates(["volume_uid", "split"])
     return frame[["volume_uid", "patient_key", "split", "channel"]].reset_index(drop=True)
-
-
-def channel_maps(case: Case, matrix: Affine) -> list[Affine]:
-    """The map of each channel that shows what `matrix` shows of the first, in world space.
-
-    Args:
-        matrix: 4x4, index of the patch's voxel -> index of the first scan's stored voxel.
-
-    Returns:
-        4x4 each: inv(affine of the channel) @ affine of the first @ matrix. Not snapped to voxels
-        as the first may be: that would shift channels against each other.
-    """
-    maps = [matrix]
-    for scan in case[1:]:
-        if np.array_equal(scan.affine, case[0].affine):
-            maps.append(matrix)
-            continue
-        to_stored = np.asarray(np.linalg.solve(scan.affine, case[0].affine @ matrix), np.float64)
-        # What is no turn but rounding would hide that the axes are parallel.
-        to_stored[:3, :3][np.abs(to_stored[:3, :3]) < _ROUNDING] = 0.0
-        maps.append(to_stored)
-    return maps
 
 
 def _rows_by_channel(manifest: pd.DataFrame, channels: Channels) -> list[pd.DataFrame]:
@@ -210,10 +170,14 @@ def _shape(row: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array([int(row[f"shape_{axis}"]) for axis in range(3)], dtype=np.int64)
 
 
-def _volumes(
+def case_volumes(
     store: Store, volume_uids: Sequence[str], channels: Channels | None
 ) -> list[tuple[str, ...]]:
-    """The volumes of every case, none being left out."""
+    """The volumes of every case, in the order of the channels; none is left out.
+
+    Raises:
+        TrainingError: a case has no series of a channel.
+    """
     if channels is None:
         return [(str(uid),) for uid in volume_uids]
     match = match_channels(store, volume_uids, channels)

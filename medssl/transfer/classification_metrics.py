@@ -193,10 +193,22 @@ def _ranked(y: Ints, logits_NK: Floats) -> list[tuple[Bools, Floats]]:
 
 
 def _weighted_ece(y: Ints, logits: Floats, weights_BN: Floats) -> Floats:
+    """`adaptive_ece` of cases repeated by whole weights, without repeating them.
+
+    Cases in the order of confidence: the sum of gaps up to a place in the repeated sequence is
+    linear within a case, so that the bins' sums are differences of interpolated sums.
+    """
     confidence = softmax(logits, axis=1).max(axis=1)
-    correct = logits.argmax(axis=1) == y
-    values = []
-    for weights in weights_BN.astype(np.int64):
-        drawn = np.repeat(np.arange(len(y)), weights)
-        values.append(adaptive_ece(confidence[drawn], correct[drawn]) if len(drawn) else np.nan)
-    return np.asarray(values)
+    order = np.argsort(confidence, kind="stable")
+    gaps = np.where((logits.argmax(axis=1) == y)[order], 1.0, 0.0) - confidence[order]
+    weights = weights_BN[:, order]
+    start = np.zeros((len(weights), 1))
+    places = np.concatenate([start, np.cumsum(weights, axis=1)], axis=1)
+    summed = np.concatenate([start, np.cumsum(weights * gaps, axis=1)], axis=1)
+    values = np.full(len(weights), np.nan)
+    for b in np.flatnonzero(places[:, -1] > 0):
+        total = int(places[b, -1])
+        bounds = np.linspace(0, total, min(_ECE_BINS, total) + 1).round()
+        sums = np.diff(np.interp(bounds, places[b], summed[b]))
+        values[b] = np.abs(sums).sum() / total
+    return values

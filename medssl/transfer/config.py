@@ -13,6 +13,7 @@ from medssl.engine.config import OptimConfig, RuntimeConfig
 from medssl.models.config import ModelConfig
 from medssl.transfer.regime_config import FullRegime, RegimeConfig
 from medssl.transfer.task_config import PRIMARY_METRIC, TaskConfig, is_selection_metric
+from medssl.transfer.tuning_config import SearchConfig, Setting
 
 
 def changed(config: Config, names: set[str], prefix: str = "") -> list[str]:
@@ -183,11 +184,37 @@ class FinetuneConfig(FitConfig):
     store: Path = Field(description="Folder of the store with the labelled volumes.")
     split: SplitConfig = Field(SplitConfig(), description="Training, validation and test part.")
     seed: int = Field(0, description="Decides weights, patches, augmentation and dropout.")
+    search: SearchConfig | None = Field(
+        None,
+        description="Tune settings on the validation part, in cross-validation on that of each "
+        "fold; null: train once, with the settings given here.",
+    )
+
+    @property
+    def alone(self) -> FinetuneConfig:
+        """The same training without its search: what a trial changes."""
+        return self.model_copy(update={"search": None})
+
+    @property
+    def settings(self) -> list[Setting]:
+        """What is tried; a single empty setting where there is no search."""
+        return self.search.settings(self.alone) if self.search else [{}]
+
+    @model_validator(mode="after")
+    def _search_is_possible(self) -> FinetuneConfig:
+        if self.search is not None:
+            if self.regime.name in ("linear_probe", "knn"):
+                raise ValueError(f"search: nothing to tune where regime is {self.regime.name}")
+            try:
+                self.search.settings(self.alone)
+            except ValueError as error:
+                raise ValueError(f"search.{error}") from error
+        return self
 
     @model_validator(mode="after")
     def _options_have_an_effect(self) -> FinetuneConfig:
         if self.split.source != "cases" and not self.split.val:
-            needing = [n for n in ("patience", "temperature_scaling") if getattr(self, n)]
+            needing = [n for n in ("patience", "search", "temperature_scaling") if getattr(self, n)]
             if needing:
                 raise ValueError(f"{', '.join(needing)}: needs a validation part; set split.val")
         if self.init is not None:

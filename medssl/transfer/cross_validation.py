@@ -23,13 +23,14 @@ from medssl.store import Store
 from medssl.transfer.cases import describe_parts
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.ensemble import write_ensemble
-from medssl.transfer.fit import fit
 from medssl.transfer.folds import cases_of_fold, keep_folds
 from medssl.transfer.metrics import all_metrics, with_case_columns
 from medssl.transfer.operating_point import with_operating_point
 from medssl.transfer.predictions import write_predictions
 from medssl.transfer.results import Results, results_of_test_part
 from medssl.transfer.tracked import start_tracking
+from medssl.transfer.tuned_fit import tuned_fit
+from medssl.transfer.tuning import forget_trials
 
 
 class FoldConfig(FinetuneConfig):
@@ -129,7 +130,8 @@ def _fold(
             tracker = start_tracking("fold", config, store, cases, run, parent_id)
             status = "FAILED"
             try:
-                fitted = fit(config, store, cases, run, tracker, progress, config.seed)
+                tuned = tuned_fit(config, store, cases, run, tracker, progress)
+                fitted = tuned.trained.predict_test(cases, run, progress)
                 frame = with_case_columns(with_operating_point(fitted.predictions))
                 write_predictions(predicted, frame)
                 test = frame[frame["split"] == "test"]
@@ -145,8 +147,10 @@ def _fold(
                         "load_report": fitted.load_report,
                         "calibration": fitted.calibration and fitted.calibration.as_dict(),
                         "told": fitted.told,
+                        **tuned.record,
                     }
                 )
+                forget_trials(run)
                 status = "FINISHED"
             finally:
                 tracker.close(status)

@@ -24,7 +24,7 @@ from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
 from medssl.transfer.digests import data_digests
 from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
-from medssl.transfer.fit import Fit, fit
+from medssl.transfer.fit import Fit, Trained
 from medssl.transfer.folds import fold_cases
 from medssl.transfer.initial import resolve_model, told_of_pretraining, weights_file
 from medssl.transfer.metrics import with_case_columns
@@ -34,6 +34,8 @@ from medssl.transfer.predictions import write_predictions
 from medssl.transfer.regimes import prepare
 from medssl.transfer.results import Results, results_of_test_part
 from medssl.transfer.tracked import start_tracking
+from medssl.transfer.tuned_fit import tuned_fit
+from medssl.transfer.tuning import Tuned, forget_trials
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,12 @@ def _finetune(
     tracker = start_tracking("finetune", config, store, cases, run)
     status = "FAILED"
     try:
-        fitted = fit(config, store, cases, run, tracker, progress, config.seed)
+        tuned = tuned_fit(config, store, cases, run, tracker, progress)
+        fitted = tuned.trained.predict_test(cases, run, progress)
         predictions = with_case_columns(with_operating_point(fitted.predictions))
         fitted = replace(fitted, predictions=predictions)
         results = results_of_test_part(store, cases, predictions)
-        _write(config, store, cases, notes, fitted, results, run, tracker)
+        _write(config, store, cases, notes, tuned, fitted, results, run, tracker)
         status = "FINISHED"
     finally:
         tracker.close(status)
@@ -169,6 +172,7 @@ def _write(
     store: Store,
     cases: pd.DataFrame,
     notes: list[str],
+    tuned: Tuned[Trained],
     fitted: Fit,
     results: Results,
     run: RunFolder,
@@ -180,7 +184,7 @@ def _write(
     for name, table in results.tables().items():
         written.append(run.path / name)
         write_predictions(written[-1], table)
-    written.append(write_finetuning_report(run, config, store, notes, fitted, results))
+    written.append(write_finetuning_report(run, config, store, notes, tuned, fitted, results))
     written.append(run.checkpoints / "model.safetensors")
     for path in written:
         tracker.artifact(path)
@@ -202,8 +206,10 @@ def _write(
         "calibration": fitted.calibration and fitted.calibration.as_dict(),
         "told": fitted.told,
         "lines": lines,
+        **tuned.record,
     }
     run.finish(summary)
+    forget_trials(run)
 
 
 def _result(run: RunFolder, *, was_done: bool) -> FinetuneResult:

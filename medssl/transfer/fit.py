@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,10 +17,11 @@ from medssl.engine.seeding import seed_weights
 from medssl.errors import TrainingError
 from medssl.models.build import Classifier, Segmenter
 from medssl.models.config import ModelConfig
+from medssl.models.encoder import Encoder
 from medssl.models.weights import load_encoder, read_weights, save_weights
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
-from medssl.tracking import Tracker
+from medssl.tracking import MetricLog
 from medssl.transfer.calibration import Calibration, calibration, fitted_temperature, scaled
 from medssl.transfer.cases import check_parts, labelled_cases
 from medssl.transfer.channels import volumes_of_cases
@@ -74,18 +76,51 @@ class Fit:
         return self.outcome.seconds
 
 
-def fit_and_predict(
-    config: FitConfig,
-    store: Store,
-    cases: pd.DataFrame,
-    run: RunFolder,
-    tracker: Tracker | None = None,
-    progress: Progress = SILENT,
-    seed: int = 0,
-    on_chosen: Callable[[str, TrainOutcome], None] | None = None,
-) -> pd.DataFrame:
-    """The predictions of `fit`."""
-    return fit(config, store, cases, run, tracker, progress, seed, on_chosen).predictions
+@dataclass(frozen=True)
+class Trained:
+    """A network whose weights are chosen and written. The test part has not been looked at.
+
+    Attributes:
+        val: predictions of the validation part, not yet scaled by `temperature`; empty without one.
+        weights_sha256: of the file checkpoints/model.safetensors.
+    """
+
+    config: FitConfig
+    task: Task
+    model: ModelConfig
+    outcome: TrainOutcome
+    load_report: list[str]
+    told: list[str]
+    val: pd.DataFrame
+    temperature: float | None
+    weights_sha256: str
+
+    @property
+    def value(self) -> float | None:
+        """The selection metric on the validation part; None without one, or where it is NaN."""
+        if self.val.empty:
+            return None
+        value = all_metrics(self.val)[self.config.selection_metric]
+        return None if math.isnan(value) else value
+
+    @property
+    def encoder(self) -> Encoder:
+        """Of the network, with the chosen weights."""
+        return self.task.network.encoder
+
+    def predict_test(self, cases: pd.DataFrame, run: RunFolder, progress: Progress = SILENT) -> Fit:
+        """Look at the test part; predicted masks are kept under masks/ of `run`."""
+        with averaged_over_flips(self.task.network, _flips(self.config)):
+            test = _predict(self.task, cases, "test", run, progress)
+        parts = [test] if self.val.empty else [self.val, test]
+        predictions = pd.concat(parts, ignore_index=True)
+        calibrated, told = None, self.told
+        if self.temperature is not None:
+            calibrated = calibration(predictions, self.temperature)
+            predictions = scaled(predictions, self.temperature)
+            told = [*told, str(calibrated)]
+        _tell(told, run, progress)
+        return Fit(predictions, self.model, self.outcome, self.load_report, calibrated, told)
 
 
 def fit(
@@ -93,22 +128,36 @@ def fit(
     store: Store,
     cases: pd.DataFrame,
     run: RunFolder,
-    tracker: Tracker | None = None,
+    tracker: MetricLog | None = None,
     progress: Progress = SILENT,
     seed: int = 0,
-    on_chosen: Callable[[str, TrainOutcome], None] | None = None,
 ) -> Fit:
     """Train on the training part, choose weights on the validation part, predict the test part.
 
-    Where there is no validation part the last weights are taken. The test part is looked at once,
-    after that. Resumes from the run's checkpoints; the weights that predicted are kept in
-    checkpoints/model.safetensors, predicted test masks under masks/.
+    Arguments, results and errors are those of `train_and_choose`; the test part is looked at once,
+    after that.
+    """
+    trained = train_and_choose(config, store, cases, run, tracker, progress, seed)
+    return trained.predict_test(cases, run, progress)
+
+
+def train_and_choose(
+    config: FitConfig,
+    store: Store,
+    cases: pd.DataFrame,
+    run: RunFolder,
+    tracker: MetricLog | None = None,
+    progress: Progress = SILENT,
+    seed: int = 0,
+) -> Trained:
+    """Train on the training part and choose weights on the validation part.
+
+    Where there is no validation part the last weights are taken. Resumes from the run's
+    checkpoints; the weights that are to predict are kept in checkpoints/model.safetensors.
 
     Args:
         cases: volume_uid, patient_key, split (train, val or test), and the task's targets
             (`medssl.transfer.targets`; segmentation does not use them).
-        on_chosen: called once the weights are chosen and written, before any test case is
-            predicted, with their sha256 and what training came to.
 
     Raises:
         ConfigError, CheckpointError: model, initial weights and patch do not fit together.
@@ -127,40 +176,36 @@ def fit(
     outcome, told = _trained(task, config, cases, run, tracker, progress, seed)
     told = [*([frozen] if frozen else []), *told]
     finish(task.network, config.regime)
-    flips = config.augment.spatial.flip if config.test_time_flips else ()
+    flips = _flips(config)
     with averaged_over_flips(task.network, flips):
         val = _predict(task, cases, "val", run, progress)
-        temperature = fitted_temperature(val) if config.temperature_scaling else None
-        weights_sha256 = save_weights(
-            run.checkpoints / "model.safetensors",
-            task.network,
-            {
-                "model": model.model_dump_json(),
-                "in_channels": str(config.in_channels),
-                "channels": json.dumps(config.channels),
-                "patch_size": json.dumps(config.augment.patch.size),
-                "task": config.task.model_dump_json(),
-                "classes": json.dumps(classes),
-                "regime": config.regime.model_dump_json(),
-                "temperature": json.dumps(temperature or 1.0),
-                "test_time_flips": json.dumps(flips),
-                "step": str(outcome.best_step or outcome.steps),
-                "store_key_id": store.key_id,
-                "units": json.dumps(_units(store, everything)),
-                **task.metadata(),
-            },
-        )
-        if on_chosen is not None:
-            on_chosen(weights_sha256, outcome)
-        test = _predict(task, cases, "test", run, progress)
-        predictions = pd.concat([test] if val.empty else [val, test], ignore_index=True)
-    calibrated = None
-    if temperature is not None:
-        calibrated = calibration(predictions, temperature)
-        predictions = scaled(predictions, temperature)
-        told.append(str(calibrated))
-    _tell(told, run, progress)
-    return Fit(predictions, model, outcome, load_report, calibrated, told)
+    temperature = fitted_temperature(val) if config.temperature_scaling else None
+    weights_sha256 = save_weights(
+        run.checkpoints / "model.safetensors",
+        task.network,
+        {
+            "model": model.model_dump_json(),
+            "in_channels": str(config.in_channels),
+            "channels": json.dumps(config.channels),
+            "patch_size": json.dumps(config.augment.patch.size),
+            "task": config.task.model_dump_json(),
+            "classes": json.dumps(classes),
+            "regime": config.regime.model_dump_json(),
+            "temperature": json.dumps(temperature or 1.0),
+            "test_time_flips": json.dumps(flips),
+            "step": str(outcome.best_step or outcome.steps),
+            "store_key_id": store.key_id,
+            "units": json.dumps(_units(store, everything)),
+            **task.metadata(),
+        },
+    )
+    return Trained(
+        config, task, model, outcome, load_report, told, val, temperature, weights_sha256
+    )
+
+
+def _flips(config: FitConfig) -> tuple[int, ...]:
+    return config.augment.spatial.flip if config.test_time_flips else ()
 
 
 def _trained(
@@ -168,7 +213,7 @@ def _trained(
     config: FitConfig,
     cases: pd.DataFrame,
     run: RunFolder,
-    tracker: Tracker | None,
+    tracker: MetricLog | None,
     progress: Progress,
     seed: int,
 ) -> tuple[TrainOutcome, list[str]]:

@@ -13,9 +13,10 @@ import pytest
 from medssl.anomaly.config import AnomalyConfig
 from medssl.anomaly.screen import case_score, screen
 from medssl.cli.anomaly import anomaly
-from medssl.errors import CheckpointError, ConfigError, StoreError
+from medssl.errors import CheckpointError, ConfigError, JudgedAndFailed, StoreError
 from medssl.progress import Progress
 from medssl.store import open_store
+from medssl.store.writer import volume_path
 
 MIDDLE = np.array([11, 9, 8])
 PLANTED = f"{103:032x}"
@@ -128,7 +129,7 @@ def test_the_command_says_last_where_the_results_are(
 ) -> None:
     anomaly(pretrained, store, tmp_path / "out", None, 1)
     lines = capsys.readouterr().out.splitlines()
-    assert "5 volumes scored, 0 were done already" in lines
+    assert "5 volumes scored, 0 done already" in lines
     assert lines[-2] == f"maps:   {tmp_path / 'out' / 'maps'}"
     assert lines[-1] == f"scores: {tmp_path / 'out' / 'scores.csv'}, most unusual first"
     assert not (tmp_path / "out" / "checkpoints").exists()
@@ -176,6 +177,20 @@ def test_a_method_that_hides_nothing_is_refused(
         screen(AnomalyConfig(run=tmp_path / "run", store=store), tmp_path / "out")
     with pytest.raises(CheckpointError, match="no folder of a pretraining run"):
         screen(AnomalyConfig(run=tmp_path, store=store), tmp_path / "out")
+
+
+def test_a_volume_that_cannot_be_read_does_not_end_the_others(
+    pretrained: Path, store: Path, tmp_path: Path
+) -> None:
+    damaged = store / volume_path(PLANTED)
+    whole = damaged.read_bytes()
+    damaged.unlink()
+    with pytest.raises(JudgedAndFailed, match="1 volume could not be read"):
+        anomaly(pretrained, store, tmp_path / "out", None, None)
+    assert PLANTED in (tmp_path / "out" / "run.log").read_text()
+    damaged.write_bytes(whole)
+    result = screen(AnomalyConfig(run=pretrained, store=store), tmp_path / "out")
+    assert (result.scored, result.done_before, result.failed) == (1, 4, 0)
 
 
 def test_the_score_of_a_hundredth_rounds_up() -> None:

@@ -85,7 +85,7 @@ def test_the_page_is_written_of_a_damaged_study_too(study: Any) -> None:
 def test_a_segmentation_study(copied: Callable[..., Any]) -> None:
     claim = {"arm": "ssl_ft", "frac": 0.25, "versus": "scratch", "vs_frac": 1.0}
     claim |= {"metric": "dice_mean", "margin": 0.02, "min_lsf": None}
-    study = copied(segmentation=True, draws=3, claim=claim)
+    study = copied(segmentation=True, draws=3, claim=claim, patients=60)
     result = study.audit()
     assert not [c for c in result.checks if c.status is Status.FAIL], result.checks
     assert result.verdict == "INCONCLUSIVE"

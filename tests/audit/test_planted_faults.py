@@ -5,15 +5,33 @@ The ledger is forged where a fault could be hidden that way, so that the check n
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from medssl.audit.audit import audit
 from medssl.audit.result import AuditResult, Status
 
+from .made_study import CLAIM, sha_json
+
 pytestmark = pytest.mark.usefixtures("no_page")
+
+IDS = [
+    *("I1", "I2", "I3", "I4", "L1", "L2", "L3", "L4", "L5", "L6", "L7", "S1", "S2"),
+    *("B1", "B2", "B3", "M1", "M2", "R1", "C1", "C2", "C3", "F1", "K1", "H1"),
+]
+ENOUGH: dict[str, Any] = {
+    "draws": 10,
+    "arms": ("scratch", "ssl_ft", "scratch_2x", "permuted_labels"),
+    "fractions": (0.25, 0.4, 0.6, 1.0),
+    "saved": 4.0,
+    "trials": 5,
+    "claim": {**CLAIM, "frac": 0.6, "min_lsf": None},
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +51,28 @@ def statuses(result: AuditResult) -> dict[str, str]:
     return {check.id: str(check.status) for check in result.checks}
 
 
-def test_untouched_study_with_a_strong_effect_is_supported(copied: Callable[..., Any]) -> None:
-    study = copied(draws=10)
+@pytest.mark.slow
+def test_untouched_study_passes_every_check(copied: Callable[..., Any]) -> None:
+    """What needs voxels is tested apart."""
+    study = copied(**ENOUGH)
     root = study.lines()[-1]["this"]
     result = study.audit(expect_root=root)
-    assert set(statuses(result).values()) == {"PASS"}
+    found = statuses(result)
+    assert {found.pop(check) for check in ("L7", "M2", "R1")} == {"NOT RUN"}
+    assert set(found.values()) == {"PASS"}, result.checks
     assert (result.verdict, result.exit_code) == ("SUPPORTED", 0)
     assert result.ledger_root == root
-    ids = ["I1", "I2", "I3", "L1", "L2", "L4", "S1", "S2", "M1", "C1", "C2"]
-    assert [check.id for check in result.checks] == ids
+
+
+def test_two_audits_of_equal_folders_write_equal_bytes(study: Any, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(study.root, other)
+    result = study.audit()
+    assert failed(result) == set()
+    assert (result.verdict, result.exit_code) == ("SUPPORTED", 0)
+    assert [check.id for check in result.checks] == IDS
+    audit(other)
+    assert (other / "audit.json").read_bytes() == result.audit_json.read_bytes()
 
 
 def test_five_draws_pass_with_a_warning_that_strict_turns_into_a_failure(study: Any) -> None:
@@ -103,9 +134,7 @@ def test_edited_prediction(study: Any) -> None:
 
 
 def test_ledger_with_a_line_gone(study: Any) -> None:
-    lines = study.lines()
-    del lines[len(lines) // 2]
-    study.write_lines(lines)
+    study.write_lines([line for line in study.lines() if line["path"] != "claim.yaml"])
     result = study.audit()
     assert failed(result) == {"I1"}
     assert result.exit_code == 1
@@ -274,3 +303,154 @@ def test_pretraining_that_cannot_be_compared(copied: Callable[..., Any], manifes
     assert failed(result) == set()
     assert statuses(result)["L2"] == "INCONCLUSIVE"
     assert (result.verdict, result.exit_code) == ("INCONCLUSIVE", 4)
+
+
+def _edit_cell(study: Any, name: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    study.edit_json(f"cells/{name}/cell.json", edit)
+
+
+def test_baseline_tuned_with_fewer_trials(copied: Callable[..., Any]) -> None:
+    """Three trials for scratch where the others had five; cells and ledger say so alike."""
+    study = copied(trials=5)
+    lines = []
+    for line in study.lines():
+        facts = line.get("facts", {})
+        if str(facts.get("cell")).startswith("scratch"):
+            if line["event"].startswith("training_") and facts["trial"] > 2:
+                continue
+            facts |= {"values": facts["values"][:3]} if "values" in facts else {}
+        lines.append(line)
+    for line in lines:
+        facts = line.get("facts", {})
+        if line["event"] == "trial_chosen" and facts["cell"].startswith("scratch"):
+            facts["trial"] = 2
+        if line["event"] == "test_look" and facts["cell"].startswith("scratch"):
+            facts["weights_sha256"] = next(
+                other["facts"]["weights_sha256"]
+                for other in lines
+                if other["event"] == "training_finished"
+                and (other["facts"]["cell"], other["facts"]["trial"]) == (facts["cell"], 2)
+            )
+
+    def fewer(values: dict[str, Any]) -> None:
+        values.update(trials=values["trials"][:3], chosen=2)
+        values["setting"] = values["trials"][2]["setting"]
+
+    for path in sorted((study.root / "cells").glob("scratch_*")):
+        _edit_cell(study, path.name, fewer)
+    study.forge(lines)
+    result = study.audit()
+    assert failed(result) == {"B1"}
+    assert "3 trials started, 5 planned" in result.check("B1").observed
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("when", ["before the choice", "twice"])
+def test_peek_at_the_test_set(study: Any, when: str) -> None:
+    lines = study.lines()
+    look = next(
+        line
+        for line in lines
+        if line["event"] == "test_look" and line["facts"]["cell"] == "ssl_ft_0.25_1"
+    )
+    at = lines.index(look)
+    if when == "twice":
+        other = {**look, "facts": {**look["facts"], "weights_sha256": "e" * 64}}
+        lines.insert(at + 1, other)
+    else:
+        lines[at - 1], lines[at] = lines[at], lines[at - 1]
+    study.forge(lines)
+    result = study.audit()
+    assert failed(result) == {"B3"}
+    assert "ssl_ft_0.25_1 looked at the test set" in result.check("B3").observed
+    assert result.exit_code == 1
+
+
+def test_a_crashed_cell_is_hidden(study: Any) -> None:
+    """Nothing is left of the cell: no training, no crash, no file."""
+    name = "ssl_ft_1_2"
+    (study.root / f"predictions/{name}.parquet").unlink()
+    shutil.rmtree(study.root / "cells" / name)
+    lines = [
+        line
+        for line in study.lines()
+        if line.get("facts", {}).get("cell") != name and name not in str(line["path"])
+    ]
+    study.edit_json(
+        "analysis.json",
+        lambda v: v.update(cells=[c for c in v["cells"] if c["cell"] != name], missing=[name]),
+    )
+    study.forge(lines)
+    result = study.audit()
+    assert failed(result) == {"I3", "M1"}  # the curve had that draw
+    assert f"no crash is recorded: {name}" in result.check("I3").observed
+    assert result.exit_code == 1
+
+
+def test_more_steps_for_one_arm(study: Any) -> None:
+    lines = study.lines()
+    for line in lines:
+        facts = line.get("facts", {})
+        if line["event"] == "training_finished" and facts["cell"].startswith("ssl_ft"):
+            facts["steps"] = 40
+    for path in sorted((study.root / "cells").glob("ssl_ft_*")):
+        _edit_cell(study, path.name, lambda values: values["trials"][0].update(steps=40))
+    study.forge(lines)
+    result = study.audit()
+    assert failed(result) == {"B1"}
+    assert "trained for 40 steps, the plan gives 4" in result.check("B1").observed
+    assert result.exit_code == 1
+
+
+def test_threshold_fitted_on_the_test_set(study: Any) -> None:
+    cases = pd.read_parquet(study.root / "cases.parquet")
+    test = sorted(cases.loc[cases["role"] == "test", "volume_uid"])
+    _edit_cell(
+        study,
+        "ssl_ft_0.25_0",
+        lambda values: values["fitted_on"].update(temperature=sha_json(test)),
+    )
+    study.forge()
+    result = study.audit()
+    assert failed(result) == {"L5"}
+    assert "temperature was fitted on the test set" in result.check("L5").observed
+    assert result.exit_code == 1
+
+
+def test_test_labels_permuted(study: Any) -> None:
+    def permute(frame: pd.DataFrame) -> pd.DataFrame:
+        test = frame.index[frame["split"] == "test"]
+        frame.loc[test, "y_true"] = frame.loc[test[::-1], "y_true"].to_numpy()
+        return frame
+
+    study.edit_table("predictions/scratch_1_3.parquet", permute)
+    study.forge()
+    result = study.audit()
+    assert failed(result) == {"M1"}
+    assert "y_true of" in result.check("M1").observed
+    assert result.exit_code == 1
+
+
+def test_encoder_swapped(study: Any) -> None:
+    lines = study.lines()
+    for line in lines:
+        if line["event"] == "training_started" and line["facts"]["arm"] == "ssl_ft":
+            line["facts"]["init_sha256"] = "e" * 64
+    study.forge(lines)
+    result = study.audit()
+    assert failed(result) == {"L2"}
+    assert "did not start from the weights that the plan names" in result.check("L2").observed
+    assert result.exit_code == 1
+
+
+def test_another_seed_for_one_arm(study: Any) -> None:
+    lines = study.lines()
+    for line in lines:
+        if line["event"] == "training_started" and line["facts"]["cell"] == "ssl_ft_0.25_1":
+            line["facts"]["seed"] += 1
+    _edit_cell(study, "ssl_ft_0.25_1", lambda values: values.update(seed=values["seed"] + 1))
+    study.forge(lines)
+    result = study.audit()
+    assert failed(result) == {"B1"}
+    assert "draw 1 was trained with 2 seeds" in result.check("B1").observed
+    assert result.exit_code == 1

@@ -23,7 +23,7 @@ def _classification(classes: int, n: int, seed: int) -> pd.DataFrame:
 
 
 def _task(kind: str, classes: list[str]) -> TaskRecord:
-    return TaskRecord.model_validate({"kind": kind, "classes": classes})
+    return TaskRecord.model_validate({"kind": kind, "label": "any", "classes": classes})
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

@@ -10,6 +10,7 @@ from medssl.audit.result import CheckResult, Status
 from medssl.audit.verdict import MEANINGS, Verdict, reach_verdict
 
 IN_ORDER = [
+    (Status.ERROR, "UNKNOWN", 5),
     (Status.FAIL, "FAILED", 1),
     (Status.VACUOUS, "VACUOUS", 3),
     (Status.UNSUPPORTED, "UNSUPPORTED", 3),

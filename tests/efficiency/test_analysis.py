@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("no_tracking")
 
 
 @pytest.fixture
-def study(make_config: Make, tmp_path: Path, fake_fit: Any) -> Path:
-    run_study(make_config(), tmp_path / "study", fit=fake_fit)
+def study(make_config: Make, tmp_path: Path, fake_train: Any) -> Path:
+    run_study(make_config(), tmp_path / "study", train=fake_train)
     return tmp_path / "study"
 
 
@@ -68,6 +68,24 @@ def test_another_claim_can_be_judged_without_touching_the_study(study: Path) -> 
     assert outcome is not None
     assert outcome.verdict in ("INCONCLUSIVE", "VACUOUS")
     assert analyse(StudyPaths(study)).claim is None
+
+
+def test_secondary_results_and_the_power_law_are_there(study: Path) -> None:
+    values = analyse(StudyPaths(study)).as_json
+    assert values["schema"] == "medssl.analysis/2"
+    assert values["arm"] == values["lsf"]["arm"] == "ssl_ft"
+    # Three fractions: a law of three parameters would check nothing.
+    assert values["lsf"]["power_law"] is None
+    assert {row["test"] for row in values["paired_tests"]} == {"delong"}
+    assert [row["fraction"] for row in values["paired_tests"]] == [0.25, 0.5, 1.0]
+    assert {row["measure"] for row in values["calibration"]} == {"brier", "ece"}
+    assert values["controls"] == {"permuted_labels": [], "scratch_2x": []}
+    intervals = values["intervals"]
+    assert intervals["coverage"]["regime"]["draws"] == 5
+    assert intervals["note"] == intervals["coverage"]["note"]
+    # The store says nothing of site or sex; all is one modality.
+    assert values["subgroups"]["gaps"] == []
+    assert [row["column"] for row in values["subgroups"]["left_out"]] == ["modality"]
 
 
 def test_cells_with_other_test_cases_are_refused(study: Path) -> None:

@@ -9,6 +9,7 @@ from medssl.efficiency.claim import ClaimVerdict, judge_claim
 from medssl.efficiency.config import ClaimConfig
 from medssl.efficiency.curve import MetricGrid
 from medssl.efficiency.savings import label_savings
+from medssl.efficiency.simulation import Regime, simulated_grid
 from medssl.efficiency.statistics import Floats, crossed_replicates, draw_weights
 
 FRACTIONS = [0.1, 0.2, 0.4, 1.0]
@@ -88,3 +89,37 @@ def test_conditions_say_what_they_compared() -> None:
     assert set(by_id) == {"near_enough", "can_tell", "enough_draws"}
     assert by_id["can_tell"].observed == pytest.approx(0.16, abs=0.02)
     assert by_id["can_tell"].bound < by_id["can_tell"].observed
+
+
+def test_a_curve_without_cells_is_not_called_flat() -> None:
+    grid = make_grid(RISING, SAVES_FOUR_TIMES)
+    grid.values_AFD[0, 2] = np.nan
+    grid.replicates_AFB[0, 2] = np.nan
+    claim = ClaimConfig(frac=0.1, vs_frac=0.4, metric="auc_macro", margin=0.02)
+    assert judge_claim(claim, grid, None).verdict is ClaimVerdict.INCONCLUSIVE
+
+
+def test_verdicts_of_simulated_studies() -> None:
+    """Through the very bootstrap: a flat curve, no effect, three draws, and a true saving."""
+    flat = np.array([[0.84, 0.84], [0.84, 0.84]])
+    no_effect = np.array([[0.65, 0.84], [0.65, 0.84]])
+    saves = np.array([[0.65, 0.84], [0.85, 0.90]])
+    claim = ClaimConfig(frac=0.1, vs_frac=0.4, metric="auc_macro", margin=0.02)
+
+    def judged(theta: Floats, draws: int) -> ClaimVerdict:
+        grid = simulated_grid(
+            Regime(draws, 400),
+            theta,
+            ["scratch", "ssl_ft"],
+            [0.1, 0.4],
+            np.array([40.0, 160]),
+            300,
+            seed=1,
+        )
+        return judge_claim(claim, grid, None).verdict
+
+    assert judged(flat, 10) is ClaimVerdict.VACUOUS
+    assert judged(flat, 3) is ClaimVerdict.VACUOUS
+    assert judged(no_effect, 10) is ClaimVerdict.UNSUPPORTED
+    assert judged(saves, 3) is ClaimVerdict.INCONCLUSIVE
+    assert judged(saves, 10) is ClaimVerdict.SUPPORTED

@@ -43,6 +43,7 @@ def test_plan_is_canonical_and_the_ledger_vouches_for_every_file(
         "splits.parquet",
         "pretrain.parquet",
         "pretrain_instances.parquet",
+        "pretraining.json",
         "claim.yaml",
         "config.yaml",
         "plan.json",
@@ -174,3 +175,9 @@ def test_impossible_configurations_are_explained(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make_config(**changes)
+
+
+def test_a_study_is_of_one_series_a_case(make_config: Make) -> None:
+    fit = make_config().fit.model_dump(mode="json", exclude_unset=True)
+    with pytest.raises(ConfigError, match=r"fit.channels: a case of a study is one volume"):
+        make_config(fit={**fit, "channels": ["CT", "PT"]})

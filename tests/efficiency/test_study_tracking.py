@@ -20,11 +20,11 @@ Make = Callable[..., StudyConfig]
 
 
 def test_mlflow_has_the_parent_with_its_curve_and_a_child_for_each_cell(
-    make_config: Make, tmp_path: Path, fake_fit: Any
+    make_config: Make, tmp_path: Path, fake_train: Any
 ) -> None:
     study = tmp_path / "study"
     config = make_config(draws=2, fractions=[0.5, 1.0])
-    run_study(config, study, fit=fake_fit)
+    run_study(config, study, train=fake_train)
     result = analyse_study(config, study)
     client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     parent = client.get_run((study / ".mlflow_run").read_text())

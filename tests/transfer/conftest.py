@@ -48,16 +48,24 @@ def ball_scan(
 
 
 def write_scans(
-    root: Path, scans: Sequence[tuple[Volume, np.ndarray, str]], labels: Sequence[dict[str, str]]
+    root: Path,
+    scans: Sequence[tuple[Volume, np.ndarray, str]],
+    labels: Sequence[dict[str, str]],
+    columns: Sequence[dict[str, str]] | None = None,
 ) -> None:
-    """A store of (volume, mask, patient); `labels` are added to those of the masks."""
+    """A store of (volume, mask, patient); `labels` are added to those of the masks.
+
+    `columns` are further columns of the manifest, for each scan its own.
+    """
     create_store(root, "key", {})
     rows: list[dict[str, Any]] = []
     marks: list[dict[str, Any]] = list(labels)
     for number, (volume, mask, patient) in enumerate(scans):
         uid = f"{number:032x}"
         write_voxels(root / volume_path(uid), volume.voxels)
-        values = Volume(volume.voxels.astype(np.float32), volume.affine, volume.modality)
+        values = Volume(
+            volume.voxels.astype(np.float32), volume.affine, volume.modality, volume.units
+        )
         rows.append(
             {
                 "volume_uid": uid,
@@ -65,10 +73,11 @@ def write_scans(
                 "series_key": uid,
                 "group_quality": "patient",
                 "modality": volume.modality,
-                "units": "arbitrary",
+                "units": volume.units,
                 "path": volume_path(uid),
                 **describe_values(values),
                 **geometry_columns(values),
+                **(columns[number] if columns is not None else {}),
             }
         )
         if mask.size:

@@ -33,6 +33,7 @@ CLASSES = {"name": "classification", "label": "x"}
         "lung_nodules",
         "lung_nodules_folds",
         "linear_probe",
+        "channels",
     ],
 )
 def test_the_example_configurations_are_valid(name: str) -> None:

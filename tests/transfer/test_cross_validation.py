@@ -14,6 +14,7 @@ import medssl.engine.loop as loop
 from medssl.config import parse_config
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError
+from medssl.export.card import write_card
 from medssl.store import open_store
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.ensemble import read_ensemble
@@ -77,6 +78,11 @@ def test_out_of_fold_predictions_are_those_of_the_folds_fitted_alone(
         result.run / "folds" / str(n) / "checkpoints" / "model.safetensors" for n in range(3)
     ]
     assert result.model.name == "ensemble.json"
+    card = write_card(result.run, tmp_path / "card.md").read_text()
+    tested = frame["fold"].value_counts()
+    for fold, patients in frame.groupby("fold")["patient_key"].nunique().items():
+        assert f"| fold {fold}: test | {tested[fold]} | {patients} |" in card
+    assert "Tested on 24 scans of 20 patients" in card
     page = (result.run / "report.html").read_text()
     assert "Fold by fold" in page
     assert page.count("data:image/png;base64") == 2

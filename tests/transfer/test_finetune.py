@@ -24,7 +24,7 @@ from medssl.store import open_store
 from medssl.transfer.cases import split_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.finetune import finetune
-from medssl.transfer.fit import fit, fit_and_predict
+from medssl.transfer.fit import fit
 from medssl.transfer.initial import told_of_pretraining
 from medssl.transfer.metrics import all_metrics
 
@@ -341,4 +341,4 @@ def test_cases_that_share_a_patient_are_refused(ball_store: Path, tmp_path: Path
     )
     run = RunFolder.open(tmp_path / "run", config, "finetune")
     with pytest.raises(TrainingError, match="more than one part"):
-        fit_and_predict(config, store, leaking, run)
+        fit(config, store, leaking, run)

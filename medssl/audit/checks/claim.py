@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medssl.audit.curve import planned_claim, recompute_claim, recompute_savings
+from medssl.audit.curve import planned_claim, recompute_claim, savings_of_claim
 from medssl.audit.result import Check, Finding, Status
 from medssl.audit.study_files import PLAN, StudyFiles, predictions_path
 from medssl.efficiency.claim import ClaimVerdict, Condition
@@ -24,7 +24,7 @@ def run(study: StudyFiles) -> Finding:
     if outcome is None:
         return Finding(Status.NOT_RUN, "the plan states no claim; --claim gives one", evidence)
     evidence += [study.evidence(predictions_path(cell)) for cell in study.cells_there]
-    savings = recompute_savings(study)
+    savings = savings_of_claim(study)
     told = "; ".join(_told(condition, savings) for condition in outcome.conditions)
     status = _STATUS[outcome.verdict]
     if outcome.claim != planned_claim(study):

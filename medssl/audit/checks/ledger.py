@@ -13,6 +13,7 @@ from medssl.audit.study_files import (
     PLAN,
     PRETRAIN,
     PRETRAIN_INSTANCES,
+    PRETRAINING,
     SPLITS,
     DamagedFile,
     StudyFiles,
@@ -20,7 +21,8 @@ from medssl.audit.study_files import (
 from medssl.audit.wording import counted, key, listed
 from medssl.efficiency.ledger import Entry, inside, root, verify_chain
 
-_BEFORE_TRAINING = (PLAN, CASES, INSTANCES, SPLITS, PRETRAIN, PRETRAIN_INSTANCES)
+_BEFORE_TRAINING = (PLAN, CASES, INSTANCES, SPLITS, PRETRAIN, PRETRAIN_INSTANCES, PRETRAINING)
+_ONCE = ("predictions/", "cells/")
 
 
 def run(study: StudyFiles) -> Finding:
@@ -57,7 +59,8 @@ def _wrong_files(study: StudyFiles, entries: list[Entry]) -> Iterable[tuple[str,
         elif study.sha256(path) != entry.sha256:
             yield path, "is not the file that was written: its hash differs"
     there = [path for path in _BEFORE_TRAINING if study.has(path)]
-    there += [f"predictions/{p.name}" for p in (study.root / "predictions").glob("*.parquet")]
+    for pattern in ("predictions/*.parquet", "cells/*/cell.json"):
+        there += [path.relative_to(study.root).as_posix() for path in study.root.glob(pattern)]
     for path in sorted(there):
         if path not in last:
             yield path, f"is not in {LEDGER}"
@@ -72,9 +75,7 @@ def _told_again(entries: list[Entry]) -> dict[str, str]:
         training = training or entry.event == "training_started"
         if not entry.path:
             continue
-        once = entry.path.startswith("predictions/") or (
-            training and entry.path in _BEFORE_TRAINING
-        )
+        once = entry.path.startswith(_ONCE) or (training and entry.path in _BEFORE_TRAINING)
         if once and first.get(entry.path, entry.sha256) != entry.sha256:
             found[entry.path] = f"was written again with other content (line {entry.seq})"
         first[entry.path] = entry.sha256
@@ -84,7 +85,7 @@ def _told_again(entries: list[Entry]) -> dict[str, str]:
 def _anchor(study: StudyFiles, entries: list[Entry]) -> tuple[str, bool | None]:
     """What the outside says of the root: in words, and whether it agrees (None: nothing said)."""
     found = root(entries)
-    where, expected = "--expect-root", study.expect_root
+    where, expected = "--expect-root", study.brought.expect_root
     if expected is None:
         where, expected = "the tag in MLflow", mlflow_root(study)
     if expected is None:

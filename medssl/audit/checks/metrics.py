@@ -8,21 +8,17 @@ from collections.abc import Iterable, Iterator
 from medssl.audit.curve import recompute_grid, recompute_savings
 from medssl.audit.recompute import test_metrics
 from medssl.audit.result import Check, Finding, Status
+from medssl.audit.secondary import BOUND_TOLERANCE, Compared, compare_secondary
 from medssl.audit.study_files import ANALYSIS, CASES, PLAN, StudyFiles, predictions_path
 from medssl.audit.wording import counted, listed
 from medssl.efficiency.analysis import areas, curve_points, effects_of
 
 TOLERANCE = 1e-6
-# A bound is a percentile of replicates; another numpy may draw others. A bound that a hand has
-# moved to change a conclusion moves by more than this share of the interval's width.
-BOUND_TOLERANCE = 0.1
-
-Compared = tuple[str, float, float]  # what is compared, as reported, as found; NaN: no value
 
 
 def run(study: StudyFiles) -> Finding:
     problems = list(_truth(study))
-    compared = [*_cells(study), *_curve(study)]
+    compared = [*_cells(study), *_curve(study), *compare_secondary(study)]
     for what, reported, found in compared:
         if _distance(reported, found) > TOLERANCE:
             problems.append(f"{what} is reported as {reported:.6g}, found {found:.6g}")
@@ -54,8 +50,11 @@ def _truth(study: StudyFiles) -> Iterator[str]:
         columns = ["patient_key"]
         if study.plan.task.kind == "classification":
             columns.append("y_true")
+        permuted = study.plan.arms[cell.arm].labels == "permuted"
         for column in columns:
             wrong = predictions[column] != expected[column]
+            if permuted and column == "y_true":  # the test part alone keeps its own labels
+                wrong &= predictions["split"] == "test"
             if wrong.any():
                 cases_wrong = counted(int(wrong.sum()), "case")
                 yield f"{path}: {column} of {cases_wrong} is not that of {CASES}"
