@@ -76,6 +76,8 @@ class CellRecord:
             "medssl.schema": self._plan["schema"],
             "plan_sha256": self._plan_sha256,
             "arm": self.cell.arm,
+            "fraction": f"{self.cell.fraction:g}",
+            "draw": str(self.cell.draw),
             **provenance(),
         }
         name = f"{self.cell.arm}|{self.cell.fraction:g}|{self.cell.draw}"

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from medssl.efficiency.analysis import Analysis, analyse
 from medssl.efficiency.canonical import canonical_json, sha256_file
 from medssl.efficiency.cells import StudyPaths
 from medssl.efficiency.config import StudyConfig
-from medssl.efficiency.ledger import Entry, Ledger
+from medssl.efficiency.ledger import Ledger
 from medssl.efficiency.plan import STAGE, check_config_is_planned
 from medssl.efficiency.study import start_parent
 from medssl.engine.run_folder import RunFolder
 from medssl.report.learning_curve import learning_curve
 from medssl.report.page import figure_png
-from medssl.report.study import headline, write_study_report
+from medssl.report.study import write_study_report
+from medssl.report.study_record import read_record
+from medssl.report.study_verdict import headline
 from medssl.store.writer import write_atomically
 from medssl.tracking import Tracker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ def analyse_study(config: StudyConfig, out: Path) -> AnalysisResult:
             analysis = analyse(paths)
             values = analysis.as_json
             write_atomically(paths.analysis, canonical_json(values).decode())
-            png = figure_png(learning_curve(values["curve"], values["metric"], values["lsf"]))
+            png = figure_png(_draw_curve(values))
             write_bytes(paths.curve, png)
             for path in (paths.analysis, paths.curve):
                 ledger.append("file_written", paths.relative(path), sha256_file(path))
             entries, root = ledger.entries, ledger.root()
-        _write_page(paths, analysis, values, png, entries, root)
+        record = read_record(paths, analysis.plan, values, entries, root, config.store)
+        # The page is not in the ledger, for it names the ledger's root.
+        write_study_report(paths.report, record, png)
         _record(paths, folder, analysis, values, root)
     finally:
         folder.close()
@@ -84,24 +89,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _write_page(
-    paths: StudyPaths,
-    analysis: Analysis,
-    values: dict[str, Any],
-    png: bytes,
-    entries: list[Entry],
-    root: str,
-) -> None:
-    """The page is not in the ledger itself, for it names the ledger's root."""
-    last = {e.path: e.sha256 for e in entries if e.path is not None and e.sha256 is not None}
-    failed = {
-        str(e.facts.get("cell")): str(e.facts.get("error"))
-        for e in entries
-        if e.event == "cell_failed"
-    }
-    evidence = sorted((str(path), str(digest)) for path, digest in last.items())
-    cases = pd.read_parquet(paths.cases)
-    write_study_report(paths.report, analysis.plan, values, cases, png, failed, evidence, root)
+def _draw_curve(values: dict[str, Any]) -> Figure:
+    return learning_curve(values["curve"], values["metric"], values["lsf"], values["arm"])
 
 
 def _record(
@@ -119,6 +108,11 @@ def _record(
         for point in values["curve"]:
             name = f"curve/{point['arm']}/{values['metric']}"
             _log(tracker, round(point["labels"]), _with_bounds(name, point["mean"], point))
+        for row in values["calibration"]:
+            name = f"curve/{row['arm']}/{row['measure']}"
+            _log(
+                tracker, _labels_at(values, row["fraction"]), _with_bounds(name, row["value"], row)
+            )
         _log(tracker, 0, summary_metrics(values))
         tracker.tag("ledger_root", root)
         if analysis.claim is not None:
@@ -128,6 +122,12 @@ def _record(
         status = "FINISHED"
     finally:
         tracker.close(status)
+
+
+def _labels_at(values: dict[str, Any], fraction: float) -> int:
+    """The step of a fraction's metrics: its number of labels."""
+    labels: float = next(p["labels"] for p in values["curve"] if p["fraction"] == fraction)
+    return round(labels)
 
 
 def summary_metrics(values: dict[str, Any]) -> dict[str, float | None]:

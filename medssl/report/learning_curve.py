@@ -6,47 +6,64 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medssl.report.figures import COLOURS, MARKERS, new_figure
+from medssl.report.arm_styles import arm_style, name_lines
+from medssl.report.figures import new_figure
+from medssl.report.study_words import METRICS, arm_name, in_order, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES = {
-    "scratch": "from scratch",
-    "ssl_ft": "pretrained",
-    "auc_macro": "AUC on the test set",
-    "dice_mean": "mean Dice on the test set",
-}
-# Arms differ in colour, marker and dash, so that grey print tells them apart.
-_DASHES = ("--", "-", "-.", ":")
 _GREY = "#5b6675"
+_BASELINE = "scratch"
 
 
 def learning_curve(
-    points: Sequence[Mapping[str, Any]], metric: str, savings: Mapping[str, Any] | None
+    points: Sequence[Mapping[str, Any]],
+    metric: str,
+    savings: Mapping[str, Any] | None,
+    studied: str | None = None,
 ) -> Figure:
     """Means with bands, every draw as a dot, and an arrow along which labels are saved.
 
     Args:
         points: the entries of `curve` in analysis.json.
         savings: `lsf` of analysis.json.
+        studied: the arm that is compared with scratch; the bands of further arms are fainter.
+            None: the second.
     """
-    drawn, axes = new_figure(7.6, 4.6)
-    arms = list(dict.fromkeys(point["arm"] for point in points))
-    _label_axis(axes, points, metric)
+    drawn, axes = new_figure(8.2, 5.0)
+    arms = in_order(point["arm"] for point in points)
+    studied = studied or next((arm for arm in arms if arm != _BASELINE), None)
+    label_axis(axes, points)
+    axes.set_ylabel(METRICS.get(metric, metric))
     ends = []
-    for number, arm in enumerate(arms):
+    for place, arm in enumerate(arms):
         of_arm = [p for p in points if p["arm"] == arm and p["mean"] is not None]
         if not of_arm:
             continue
-        style = number % len(_DASHES)
-        _draw_arm(axes, of_arm, style, shift=number - (len(arms) - 1) / 2)
-        ends.append((of_arm[-1]["mean"], NAMES.get(arm, arm), COLOURS[style]))
-    _name_lines(axes, ends, max(p["labels"] for p in points))
+        _draw_arm(axes, of_arm, arm in (_BASELINE, studied), place - (len(arms) - 1) / 2)
+        ends.append((arm, of_arm[-1]["labels"], of_arm[-1]["mean"]))
     if savings is not None:
         _draw_savings(axes, savings)
+    axes.set_ylim(axes.get_ylim())
+    drawn.canvas.draw()
+    name_lines(axes, ends, names_begin(points))
     return drawn
+
+
+def curve_alt(points: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """The figure in words: where each line begins and ends."""
+    told = []
+    for arm in dict.fromkeys(point["arm"] for point in points):
+        known = [p for p in points if p["arm"] == arm and p["mean"] is not None]
+        if known:
+            first, last = known[0], known[-1]
+            told.append(
+                f"{arm_name(arm)}: {number(first['mean'])} with {first['labels']:.0f} labels, "
+                f"{number(last['mean'])} with {last['labels']:.0f}"
+            )
+    return f"{METRICS.get(metric, metric)} over labelled cases. {'; '.join(told)}."
 
 
 def savings_text(savings: Mapping[str, Any]) -> str:
@@ -64,58 +81,8 @@ def savings_text(savings: Mapping[str, Any]) -> str:
     return f"{signs[turned]}{1 / factor:.2g} × more labels"
 
 
-def percent(share: float) -> str:
-    """A share as the pages write it, such as "7.5 %", with a space that does not break."""
-    return f"{100 * share:.4g}\u00a0%"
-
-
-def _draw_arm(axes: Axes, points: Sequence[Mapping[str, Any]], style: int, shift: float) -> None:
-    labels = [p["labels"] for p in points]
-    colour, marker = COLOURS[style], MARKERS[style]
-    bounded = [p for p in points if p["lo"] is not None and p["hi"] is not None]
-    axes.fill_between(
-        [p["labels"] for p in bounded],
-        [p["lo"] for p in bounded],
-        [p["hi"] for p in bounded],
-        color=colour,
-        alpha=0.13,
-        linewidth=0,
-    )
-    # Where bands lie over each other their colours mix: the edges keep them apart.
-    for edge in ("lo", "hi"):
-        axes.plot(
-            [p["labels"] for p in bounded],
-            [p[edge] for p in bounded],
-            color=colour,
-            linestyle=_DASHES[style],
-            linewidth=0.9,
-            alpha=0.7,
-        )
-    for point in points:
-        values = [value for value in point["draws"] if value is not None]
-        axes.scatter(
-            [point["labels"] * 2 ** (0.07 * shift)] * len(values),
-            values,
-            s=13,
-            marker=marker,
-            facecolor="white",
-            edgecolor=colour,
-            linewidth=0.9,
-            zorder=3,
-        )
-    axes.plot(
-        labels,
-        [p["mean"] for p in points],
-        color=colour,
-        linestyle=_DASHES[style],
-        marker=marker,
-        markersize=6.5,
-        linewidth=2,
-        zorder=4,
-    )
-
-
-def _label_axis(axes: Axes, points: Sequence[Mapping[str, Any]], metric: str) -> None:
+def label_axis(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
+    """x is log2 of the labels, with the measured numbers and their shares as ticks."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
     shares = sorted({(p["labels"], p["fraction"]) for p in points})
@@ -125,26 +92,65 @@ def _label_axis(axes: Axes, points: Sequence[Mapping[str, Any]], metric: str) ->
     axes.set_xticklabels([f"{labels:.0f}\n{percent(share)}" for labels, share in shares])
     lowest, highest = shares[0][0], shares[-1][0]
     span = math.log2(highest / lowest) or 1.0
+    longest = max(len(arm_name(p["arm"])) for p in points)
     # Room at the right for the names of the lines.
-    axes.set_xlim(lowest * 2 ** (-0.05 * span), highest * 2 ** (0.24 * span))
+    axes.set_xlim(lowest * 2 ** (-0.05 * span), highest * 2 ** ((0.06 + 0.017 * longest) * span))
     axes.set_xlabel("labelled cases, and their share of the development patients")
-    axes.set_ylabel(NAMES.get(metric, metric))
 
 
-def _name_lines(axes: Axes, ends: Sequence[tuple[float, str, str]], labels: float) -> None:
-    """Write each arm's name at the end of its line, the higher line's name above."""
-    ordered = sorted(ends)
-    for number, (mean, name, colour) in enumerate(ordered):
-        offset = 13 * (number - (len(ordered) - 1) / 2)
-        axes.annotate(
-            name,
-            (labels, mean),
-            xytext=(12, offset),
-            textcoords="offset points",
-            color=colour,
-            fontweight="bold",
-            va="center",
+def names_begin(points: Sequence[Mapping[str, Any]]) -> float:
+    """Where on x the names of the lines begin."""
+    lowest, highest = min(p["labels"] for p in points), max(p["labels"] for p in points)
+    return float(highest * 2 ** (0.06 * (math.log2(highest / lowest) or 1.0)))
+
+
+def _draw_arm(
+    axes: Axes, points: Sequence[Mapping[str, Any]], foremost: bool, shift: float
+) -> None:
+    style = arm_style(points[0]["arm"])
+    bounded = [p for p in points if p["lo"] is not None and p["hi"] is not None]
+    labels = [p["labels"] for p in bounded]
+    axes.fill_between(
+        labels,
+        [p["lo"] for p in bounded],
+        [p["hi"] for p in bounded],
+        color=style.colour,
+        alpha=0.13 if foremost else 0.05,
+        linewidth=0,
+    )
+    # Where bands lie over each other their colours mix: the edges keep them apart.
+    for edge in ("lo", "hi") if foremost else ():
+        axes.plot(
+            labels,
+            [p[edge] for p in bounded],
+            color=style.colour,
+            linestyle=style.dash,
+            linewidth=0.9,
+            alpha=0.7,
         )
+    for point in points:
+        values = [value for value in point["draws"] if value is not None]
+        axes.scatter(
+            [point["labels"] * 2 ** (0.05 * shift)] * len(values),
+            values,
+            s=13,
+            marker=style.marker,
+            facecolor="white",
+            edgecolor=style.colour,
+            linewidth=0.9,
+            alpha=1.0 if foremost else 0.6,
+            zorder=3,
+        )
+    axes.plot(
+        [p["labels"] for p in points],
+        [p["mean"] for p in points],
+        color=style.colour,
+        linestyle=style.dash,
+        marker=style.marker,
+        markersize=6.5 if foremost else 5,
+        linewidth=2.2 if foremost else 1.4,
+        zorder=4,
+    )
 
 
 def _draw_savings(axes: Axes, savings: Mapping[str, Any]) -> None:

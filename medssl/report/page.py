@@ -51,10 +51,15 @@ def code(block: str) -> Part:
     return {"kind": "code", "text": block}
 
 
-def figure(drawn: Figure | bytes, caption: str) -> Part:
-    """A matplotlib figure, or the bytes of a PNG, embedded in the page."""
+def figure(drawn: Figure | bytes, caption: str, alt: str = "") -> Part:
+    """A matplotlib figure, or the bytes of a PNG, embedded in the page.
+
+    Args:
+        alt: what it shows, for those who cannot see it; empty: the caption.
+    """
     png = drawn if isinstance(drawn, bytes) else figure_png(drawn)
-    return {"kind": "figure", "text": caption, "png": base64.b64encode(png).decode()}
+    shown = base64.b64encode(png).decode()
+    return {"kind": "figure", "text": caption, "alt": alt or caption, "png": shown}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Part:

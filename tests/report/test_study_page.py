@@ -6,14 +6,29 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from medssl.efficiency.cells import Cell, StudyPaths
+from medssl.report.arm_styles import arm_style, moved_apart
 from medssl.report.learning_curve import learning_curve, savings_text
 from medssl.report.page import figure_png
-from medssl.report.study import headline, limits, write_study_report
+from medssl.report.reporting_items import GUIDELINES
+from medssl.report.study import write_study_report
+from medssl.report.study_checklists import HAVE
+from medssl.report.study_cost import price_of_labels
+from medssl.report.study_limits import limits
+from medssl.report.study_record import StudyRecord
+from medssl.report.study_verdict import headline
+from medssl.report.study_words import ARMS
+from medssl.report.worst_cases import worst_cases
 
 LSF = {
+    "arm": "ssl_ft",
+    "versus": "scratch",
+    "power_law": None,
+    "agreement": None,
     "target": 0.84,
     "reference_fraction": 0.4,
     "value": 2.13,
@@ -41,15 +56,16 @@ def _points() -> list[dict[str, Any]]:
 def plan() -> dict[str, Any]:
     numbers = {"patients": 60, "cases": 100, "test_patients": 20, "test_cases": 30}
     subset = {"draw": 0, "patients": 4, "cases": 7, "val_patients": 0, "val_cases": 0}
-    encoder = {"method": "simclr", "volumes": 0}
+    encoder = {"method": "simclr", "volumes": 0, "store_key_id": "key-1"}
+    full = {"regime": "full", "steps": 10, "labels": "given", "trials": 1}
     return {
         "task": {"kind": "classification", "label": "<b>malignant</b>", "classes": ["0", "1"]},
-        "data": {**numbers, "dev_patients": 40, "dev_cases": 70},
+        "data": {**numbers, "key_id": "key-1", "dev_patients": 40, "dev_cases": 70},
         "test": {"rule": "split"},
         "exclusions": [{"reason": "no label", "cases": 3, "patients": 2}],
         "arms": {
-            "scratch": {"init": "random", "encoder": None},
-            "ssl_ft": {"init": "encoder", "encoder": encoder},
+            "scratch": {**full, "init": "random", "encoder": None},
+            "ssl_ft": {**full, "init": "encoder", "encoder": encoder},
         },
         "fractions": [0.1, 0.2, 0.4],
         "draws": 3,
@@ -77,6 +93,7 @@ def analysis() -> dict[str, Any]:
     return {
         "plan_sha256": "ab" * 32,
         "metric": "auc_macro",
+        "arm": "ssl_ft",
         "missing": ["ssl_ft_0.4_2"],
         "curve": _points(),
         "effects": [{**effect, **figures, **tests}],
@@ -90,32 +107,128 @@ def analysis() -> dict[str, Any]:
             "verdict": "INCONCLUSIVE",
             "conditions": [condition],
         },
+        "controls": {"permuted_labels": [], "scratch_2x": []},
+        "paired_tests": [],
+        "subgroups": None,
+        "calibration": [],
         "intervals": {"draws": 3, "level": 0.95, "replicates": 2000, "test_patients": 20},
     }
 
 
-def test_page_says_what_a_reader_needs_and_fetches_nothing(
-    tmp_path: Path, plan: dict[str, Any], analysis: dict[str, Any]
-) -> None:
-    cases = pd.DataFrame({"group_quality": ["patient", "inferred"]})
-    png = figure_png(learning_curve(analysis["curve"], "auc_macro", LSF))
-    failed = {"ssl_ft_0.4_2": "RuntimeError"}
-    path = write_study_report(
-        tmp_path / "report.html",
-        plan,
-        analysis,
-        cases,
-        png,
-        failed,
-        [("plan.json", "cd" * 32)],
-        "ef",
+@pytest.fixture
+def record(tmp_path: Path, plan: dict[str, Any], analysis: dict[str, Any]) -> StudyRecord:
+    """A study without predictions, records, store or audit."""
+    return StudyRecord(
+        paths=StudyPaths(tmp_path),
+        plan=plan,
+        analysis=analysis,
+        cases=pd.DataFrame(
+            {
+                "volume_uid": ["a", "b"],
+                "patient_key": ["p", "q"],
+                "role": ["dev", "test"],
+                "group_quality": ["patient", "inferred"],
+            }
+        ),
+        instances=None,
+        pretrain=None,
+        pretrain_instances=None,
+        pretraining=None,
+        cells=[],
+        failed={"ssl_ft_0.4_2": "RuntimeError"},
+        evidence=[("plan.json", "cd" * 32)],
+        ledger_root="ef",
+        audit=None,
+        store=None,
+        no_store="nobody knows where it is",
     )
-    html = path.read_text(encoding="utf-8")
+
+
+def test_page_says_what_a_reader_needs_and_fetches_nothing(
+    tmp_path: Path, record: StudyRecord
+) -> None:
+    png = figure_png(learning_curve(record.analysis["curve"], "auc_macro", LSF))
+    html = write_study_report(tmp_path / "report.html", record, png).read_text(encoding="utf-8")
     assert "INCONCLUSIVE – “pretrained with 10\u00a0% of the labels" in html
     assert "&lt;b&gt;malignant" in html
     for said in ("ssl_ft_0.4_2", "RuntimeError", "cd" * 32, "no upper bound", "1 inferred"):
         assert said in html
     assert not re.search(r"<script|https?://|src=\"(?!data:)", html)
+    assert all(re.findall(r'<img alt="([^"]*)"', html))
+
+
+def test_the_worst_cases_are_those_of_the_lowest_mean_probability(record: StudyRecord) -> None:
+    record.analysis["subgroups"] = {  # type: ignore[index]
+        "arm": "ssl_ft",
+        "fraction": 0.1,
+        "versus": "scratch",
+        "versus_fraction": 0.4,
+    }
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 30)
+    logits = {}
+    (record.paths.root / "predictions").mkdir()
+    for draw in range(2):
+        logits[draw] = rng.normal(size=(30, 2))
+        pd.DataFrame(
+            {
+                "volume_uid": [f"v{n:02}" for n in range(30)],
+                "split": "test",
+                "y_true": truth,
+                "logit_0": logits[draw][:, 0],
+                "logit_1": logits[draw][:, 1],
+            }
+        ).to_parquet(record.paths.predictions(Cell("ssl_ft", 0.1, draw)))
+    found = worst_cases(record)
+    # A naive loop over cases and draws.
+    naive = {}
+    for case in range(30):
+        of_class = [
+            np.exp(logits[d][case, truth[case]]) / np.exp(logits[d][case]).sum() for d in range(2)
+        ]
+        naive[f"v{case:02}"] = sum(of_class) / 2
+    assert [c.volume_uid for c in found] == sorted(naive, key=lambda uid: naive[uid])[:20]
+    assert [c.score for c in found] == pytest.approx([naive[c.volume_uid] for c in found])
+    assert all(case.versus is None for case in found)
+
+
+def test_the_price_of_a_saved_label_is_the_cost_over_the_labels(record: StudyRecord) -> None:
+    pretraining = {"seconds": 850.0, "kwh": 0.17}
+    paid = StudyRecord(**{**vars(record), "pretraining": pretraining})
+    assert "85 labels were saved" in price_of_labels(paid)[0]["text"]
+    assert "10 s of pretraining and 0.002 kWh a label" in price_of_labels(paid)[0]["text"]
+    bound = {**record.analysis, "lsf": {**LSF, "censored": "at_least"}}
+    paid = StudyRecord(**{**vars(paid), "analysis": bound})
+    assert "at least 85 labels" in price_of_labels(paid)[0]["text"]
+    assert "at most 10 s" in price_of_labels(paid)[0]["text"]
+    lost = {**record.analysis, "lsf": {**LSF, "pretrained_labels": 200.0}}
+    paid = StudyRecord(**{**vars(paid), "analysis": lost})
+    assert "saved no label" in price_of_labels(paid)[0]["text"]
+    assert price_of_labels(record) == []
+
+
+def test_guidelines_are_told_in_order_and_whole() -> None:
+    counts = {name.split(" (")[0]: len(items) for name, items in GUIDELINES.items()}
+    assert counts == {"CLAIM 2024": 44, "TRIPOD+AI": 52, "STARD-AI": 48}
+    for items in GUIDELINES.values():
+        numbers = [(int(re.sub(r"\D", "", i.number)), i.number) for i in items]
+        assert numbers == sorted(numbers)
+        assert len(set(numbers)) == len(numbers)
+        assert {i.answer for i in items} == {"yes", "partly", "no"}
+        assert {i.needs for i in items} <= {"", *HAVE}
+
+
+def test_no_two_arms_look_alike_without_colour() -> None:
+    styles = [arm_style(arm) for arm in ARMS]
+    assert len({style.marker for style in styles}) == len(ARMS)
+    assert len({str(style.dash) for style in styles}) == len(ARMS)
+    assert len({style.colour for style in styles}) == len(ARMS)
+
+
+def test_names_are_moved_apart_as_little_as_it_takes() -> None:
+    assert moved_apart([0.0, 100.0], 10) == [0.0, 100.0]
+    assert moved_apart([50.0, 50.0, 50.0], 10) == pytest.approx([40, 50, 60])
+    assert np.diff(moved_apart([1.0, 2.0, 3.0, 90.0], 10)).min() >= 10 - 1e-9
 
 
 def test_limits_follow_from_the_files(plan: dict[str, Any], analysis: dict[str, Any]) -> None:
