@@ -18,7 +18,7 @@ from medssl.progress import SILENT, Progress
 from medssl.report.finetuning import write_finetuning_report
 from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
-from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
+from medssl.transfer.cases import LabelledCases, describe_parts, keep_cases, split_cases
 from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
@@ -65,7 +65,8 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
 
     Raises:
         StoreError: the store lacks the label, mask or split.
-        ConfigError, CheckpointError: configuration, initial weights and store do not fit together.
+        ConfigError, CheckpointError: configuration, initial weights and store do not fit together,
+            or the run was begun with other cases.
         TrainingError: a patient in two parts, a part or a class without cases, or training fails.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -86,8 +87,11 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
     run = RunFolder.open(out, config, "finetune")
     try:
         if run.is_done:
+            forget_trials(run)  # where a kill left them
             return _result(run, was_done=True)
         run.bind_key(store.key_id)
+        if not in_folds:
+            keep_cases(run, cases)
         notes = _notes(config, store, labelled, cases, without_part)
         for note in notes:
             run.log(note)
