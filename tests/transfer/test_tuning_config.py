@@ -142,3 +142,11 @@ def test_a_search_without_effect_is_refused(changes: dict[str, Any], message: st
     values = {k: v for k, v in {**BASE, **changes}.items() if v != {}}
     with pytest.raises(ConfigError, match=message):
         parse_config(FinetuneConfig, {**values, "store": "s", "search": {}})
+
+
+def test_what_is_wrong_without_the_search_is_not_put_down_to_it() -> None:
+    values = {**BASE, "store": "s", "head_only_steps": 5, "search": {}}
+    with pytest.raises(ConfigError) as refused:
+        parse_config(FinetuneConfig, values)
+    assert "head_only_steps: without effect where init is null" in str(refused.value)
+    assert "search" not in str(refused.value)
