@@ -47,6 +47,7 @@ class FinetuneResult:
         predictions: Parquet file; see `medssl.transfer.predictions`.
         model: safetensors file with the weights that predicted, or ensemble.json, which names those
             of all folds.
+        seconds: of training, over all trials and folds.
         lines: the results for a reader.
         was_done: an earlier call had finished it.
     """
@@ -192,7 +193,7 @@ def _write(
     written.append(run.checkpoints / "model.safetensors")
     for path in written:
         tracker.artifact(path)
-    cost = {"cost/seconds": fitted.seconds, "cost/steps": float(fitted.outcome.steps)}
+    cost = {"cost/seconds": tuned.seconds, "cost/steps": float(tuned.steps)}
     tracker.log(config.steps, {**results.figures(), **cost})
     lines = results.lines()
     for line in lines:
@@ -200,7 +201,7 @@ def _write(
     summary: dict[str, Any] = {
         "metrics": results.summary(),
         "subgroups": [group.record() for group in results.subgroups],
-        "seconds": fitted.seconds,
+        "seconds": tuned.seconds,
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
         "parts": describe_parts(cases),

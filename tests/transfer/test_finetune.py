@@ -224,7 +224,7 @@ def test_a_store_that_grew_is_not_resumed_on(
     first = next((store / "labels").glob("*.parquet"))
     marks = pd.read_parquet(first)
     marks[marks["patient_key"] != marks["patient_key"].iloc[0]].to_parquet(first)
-    with pytest.raises(ConfigError, match="begun with other cases, .*; choose another --out"):
+    with pytest.raises(ConfigError, match=r"begun with other cases, .*; choose another --out"):
         finetune(config, tmp_path / "run")
 
 
