@@ -18,6 +18,7 @@ from medssl.cli.finetune import finetune
 from medssl.cli.ingest import ingest
 from medssl.cli.keygen import keygen
 from medssl.cli.label_efficiency import app as label_efficiency
+from medssl.cli.leaks import app as leaks
 from medssl.cli.predict import predict
 from medssl.cli.pretrain import pretrain
 from medssl.cli.quickstart import quickstart
@@ -47,6 +48,7 @@ app.command("finetune")(finetune)
 app.command("predict")(predict)
 app.command("anomaly")(anomaly)
 app.add_typer(label_efficiency, name="label-efficiency")
+app.add_typer(leaks, name="leaks")
 app.command("audit")(audit)
 app.add_typer(export, name="export")
 _STOPPED = "stopped; run the same command again to resume"

@@ -15,6 +15,7 @@ from medssl.efficiency.cells import Cell, StudyPaths, cells_of_plan
 from medssl.efficiency.claim import ClaimOutcome, judge_claim
 from medssl.efficiency.config import ClaimConfig
 from medssl.efficiency.controls import doubled_steps, permuted_labels
+from medssl.efficiency.coverage import coverage_note
 from medssl.efficiency.curve import MetricGrid, metric_grid, read_predictions, test_part
 from medssl.efficiency.paired_tests import paired_tests
 from medssl.efficiency.plan import read_plan
@@ -199,6 +200,21 @@ def curve_points(grid: MetricGrid, level: float) -> list[dict[str, Any]]:
     return points
 
 
+def spread_over_draws(grid: MetricGrid) -> float | None:
+    """The median, over the points of all curves, of the standard deviation over draws.
+
+    Of points with two draws or more, but for those with every label, whose draws are the same
+    patients; None where there is none. The noise of the test set is in it.
+    """
+    spreads = [
+        float(np.nanstd(values, ddof=1))
+        for of_arm in grid.values_AFD
+        for fraction, values in zip(grid.fractions, of_arm, strict=True)
+        if fraction < 1 and np.isfinite(values).sum() > 1
+    ]
+    return float(np.median(spreads)) if spreads else None
+
+
 def areas(grid: MetricGrid, level: float) -> dict[str, dict[str, float] | None]:
     """The area under each arm's learning curve, with its interval."""
     if len(grid.fractions) < 2:
@@ -269,13 +285,22 @@ def _subgroups(
 
 
 def _intervals_json(plan: dict[str, Any], grid: MetricGrid) -> dict[str, Any]:
-    statistics = plan["statistics"]
+    """How the intervals were made, and how often such intervals hold the truth."""
+    statistics, data = plan["statistics"], plan["data"]
+    told = coverage_note(
+        grid.draws,
+        grid.test_patients,
+        data["test_cases"] / max(data["test_patients"], 1),
+        spread_over_draws(grid),
+    )
     return {
         "replicates": statistics["replicates"],
         "level": statistics["level"],
         "seed": statistics["seed"],
         "draws": grid.draws,
         "test_patients": grid.test_patients,
+        "coverage": told,
+        "note": told["note"],
     }
 
 

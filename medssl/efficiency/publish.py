@@ -131,9 +131,9 @@ def _record(
 
 
 def summary_metrics(values: dict[str, Any]) -> dict[str, float | None]:
-    """The metrics le/* of the parent run."""
+    """The metrics le/* of the parent run; differences are those of the studied arm."""
     metrics: dict[str, float | None] = {}
-    for effect in values["effects"]:
+    for effect in (e for e in values["effects"] if e["arm"] == values["arm"]):
         share = f"{effect['fraction']:g}"
         metrics |= _with_bounds(f"le/delta/{share}", effect["delta"], effect)
         metrics[f"le/mdd/{share}"] = effect["mdd"]

@@ -76,6 +76,10 @@ class Volumes:
             & (self.pixels[first] != self.pixels[second])
         )
 
+    def differ_across(self, in_a: Codes, in_b: Codes) -> npt.NDArray[np.bool_]:
+        """The same of places in A and places in B."""
+        return self.differ(in_a, in_b + self.num_a)
+
     def strangers(self, seed: int = 0) -> tuple[Codes, Codes]:
         """Pairs of different patients within A and within B: all, or a fixed sample of each."""
         rng = np.random.Generator(np.random.Philox(seed))

@@ -24,7 +24,8 @@ from medssl.predict.model import TrainedModel, load_trained
 from medssl.predict.nifti import write_like, write_on_grid
 from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
-from medssl.transfer.channels import Case, Channels, channel_scans, match_channels
+from medssl.transfer.channel_scans import Case, channel_scans
+from medssl.transfer.channels import Channels, match_channels
 from medssl.transfer.ordinal_metrics import median_rank
 from medssl.transfer.sources import centre_crop
 from medssl.transfer.task_config import (

@@ -104,6 +104,11 @@ def gallery(pictures: Iterable[tuple[str, str, Sequence[str]]]) -> Part:
     return {"kind": "gallery", "pictures": list(pictures)}
 
 
+def side_by_side(pictures: Iterable[tuple[str, str, Sequence[str]]]) -> Part:
+    """Two pictures to compare, each half of the page wide; as `gallery`."""
+    return {"kind": "gallery", "pictures": list(pictures), "two": True}
+
+
 def anchor(heading: str) -> str:
     """The id of a section, made of its heading."""
     return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")

@@ -84,15 +84,26 @@ def pick_examples(facts: Facts, most: int) -> pd.DataFrame:
     return chosen.sort_values(["kind", "_place"]).drop(columns=["_again", "_place"])
 
 
-def draw(root: Path, row: pd.Series[Any]) -> Picture:
-    """The picture of a manifest row's volume; reads three planes of it."""
+def largest_mm(row: pd.Series[Any]) -> float:
+    """The longest edge of a manifest row's volume."""
+    spacing = spacing_of(affine_of(row))
+    return float(max(int(row[f"shape_{a}"]) * spacing[a] for a in range(3)))
+
+
+def draw(root: Path, row: pd.Series[Any], widest_mm: float | None = None) -> Picture:
+    """The picture of a manifest row's volume; reads three planes of it.
+
+    Args:
+        widest_mm: millimetres that a plane's cell is wide; the volume's longest edge where not
+            given. Volumes drawn with one value have one scale.
+    """
     try:
         planes, extents = _planes(root, row)
     except (StoreError, OSError):
         return Picture(row["volume_uid"], "", 0, np.zeros(0, np.float32), 0.0)
     low, high = window_of(row)
     inverted = row["modality"] == "PT"
-    scale = _CELL / max(max(extent) for extent in extents)
+    scale = _CELL / (widest_mm or max(max(extent) for extent in extents))
     sheet = Image.new("L", (3 * _CELL + 2 * _GAP, _CELL), 255 if inverted else 0)
     for number, (plane, (height_mm, width_mm)) in enumerate(zip(planes, extents, strict=True)):
         grey = np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255

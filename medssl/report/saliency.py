@@ -23,7 +23,7 @@ from medssl.models.build import Classifier
 from medssl.models.vit import ViTEncoder
 from medssl.report.page import Part, figure, text
 from medssl.store import Store
-from medssl.transfer.channels import channel_scans
+from medssl.transfer.channel_scans import channel_scans
 from medssl.transfer.classification_metrics import targets_and_logits
 from medssl.transfer.sources import centre_crop
 

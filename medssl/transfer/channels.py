@@ -16,17 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.augment.scan_info import ScanInfo, Scans
 from medssl.errors import ConfigError, TrainingError
 from medssl.store import Store
 from medssl.store.store import affine_of
-from medssl.volume import Affine
 
 Channels = tuple[str, ...]
-Case = tuple[ScanInfo, ...]
-"""The scans of a case, one for each channel, the first with the label."""
-
-_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
@@ -112,19 +106,6 @@ def match_channels(store: Store, volume_uids: Sequence[str], channels: Channels)
     )
 
 
-def channel_scans(
-    store: Store, volume_uids: Sequence[str], channels: Channels | None
-) -> list[Case]:
-    """The scans of each case, in the order of the cases; without channels each case is one scan.
-
-    Raises:
-        TrainingError: a case has no series of a channel.
-    """
-    volumes = _volumes(store, volume_uids, channels)
-    scans = [Scans(store.manifest.loc[list(uids)]) for uids in zip(*volumes, strict=True)]
-    return list(zip(*scans, strict=True))
-
-
 def volumes_of_cases(store: Store, cases: pd.DataFrame, channels: Channels | None) -> pd.DataFrame:
     """Every volume that the cases are made of: those of further channels as rows of their own.
 
@@ -135,35 +116,13 @@ def volumes_of_cases(store: Store, cases: pd.DataFrame, channels: Channels | Non
         volume_uid, patient_key, split, channel (its number; 0 is the case's own), by channel. A
         volume that two cases share stands there once.
     """
-    volumes = _volumes(store, cases["volume_uid"].tolist(), channels)
+    volumes = case_volumes(store, cases["volume_uid"].tolist(), channels)
     known = cases[["patient_key", "split"]].reset_index(drop=True)
     parts = []
     for number, uids in enumerate(zip(*volumes, strict=True)):
         parts.append(known.assign(volume_uid=list(uids), channel=number))
     frame = pd.concat(parts, ignore_index=True).drop_duplicates(["volume_uid", "split"])
     return frame[["volume_uid", "patient_key", "split", "channel"]].reset_index(drop=True)
-
-
-def channel_maps(case: Case, matrix: Affine) -> list[Affine]:
-    """The map of each channel that shows what `matrix` shows of the first, in world space.
-
-    Args:
-        matrix: 4x4, index of the patch's voxel -> index of the first scan's stored voxel.
-
-    Returns:
-        4x4 each: inv(affine of the channel) @ affine of the first @ matrix. Not snapped to voxels
-        as the first may be: that would shift channels against each other.
-    """
-    maps = [matrix]
-    for scan in case[1:]:
-        if np.array_equal(scan.affine, case[0].affine):
-            maps.append(matrix)
-            continue
-        to_stored = np.asarray(np.linalg.solve(scan.affine, case[0].affine @ matrix), np.float64)
-        # What is no turn but rounding would hide that the axes are parallel.
-        to_stored[:3, :3][np.abs(to_stored[:3, :3]) < _ROUNDING] = 0.0
-        maps.append(to_stored)
-    return maps
 
 
 def _rows_by_channel(manifest: pd.DataFrame, channels: Channels) -> list[pd.DataFrame]:
@@ -211,10 +170,14 @@ def _shape(row: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array([int(row[f"shape_{axis}"]) for axis in range(3)], dtype=np.int64)
 
 
-def _volumes(
+def case_volumes(
     store: Store, volume_uids: Sequence[str], channels: Channels | None
 ) -> list[tuple[str, ...]]:
-    """The volumes of every case, none being left out."""
+    """The volumes of every case, in the order of the channels; none is left out.
+
+    Raises:
+        TrainingError: a case has no series of a channel.
+    """
     if channels is None:
         return [(str(uid),) for uid in volume_uids]
     match = match_channels(store, volume_uids, channels)

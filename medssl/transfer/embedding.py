@@ -13,7 +13,8 @@ from medssl.augment.reader import Reader
 from medssl.models.encoder import Encoder
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
-from medssl.transfer.channels import Channels, channel_scans
+from medssl.transfer.channel_scans import channel_scans
+from medssl.transfer.channels import Channels
 from medssl.transfer.metrics import Floats
 from medssl.transfer.sources import centre_crop
 

@@ -15,7 +15,7 @@ from medssl.models.build import Segmenter
 from medssl.models.config import ModelConfig
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
-from medssl.transfer.channels import Case, channel_scans
+from medssl.transfer.channel_scans import Case, channel_scans
 from medssl.transfer.config import FitConfig
 from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import RegionObjective, SegmentationObjective

@@ -29,7 +29,8 @@ from medssl.augment.scan_info import ScanInfo, Vector
 from medssl.augment.spatial import Patch, draw_map, sample
 from medssl.errors import TrainingError
 from medssl.store import Store
-from medssl.transfer.channels import Case, Channels, channel_maps, channel_scans
+from medssl.transfer.channel_scans import Case, channel_maps, channel_scans
+from medssl.transfer.channels import Channels
 from medssl.transfer.config import FitConfig
 from medssl.transfer.metrics import Ints
 

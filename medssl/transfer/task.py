@@ -17,7 +17,7 @@ from medssl.errors import MedsslError
 from medssl.models.build import Classifier, Segmenter
 from medssl.progress import SILENT, Progress
 from medssl.store import Store
-from medssl.transfer.channels import channel_scans
+from medssl.transfer.channel_scans import channel_scans
 from medssl.transfer.config import FitConfig
 from medssl.transfer.sources import centre_crop
 from medssl.volume import Array

@@ -19,7 +19,7 @@ C = TypeVar("C", bound=Config)
 
 _FIXED = {
     "augment.patch": "all that predicts with the model reads scans on the grid of config.yaml",
-    "channels": "trials are compared on the same cases",
+    "channels": "it is what is learned from",
     "init": "it is what trials are compared within",
     "load_decoder": "it is what trials are compared within",
     "min_matched": "it is what trials are compared within",

@@ -18,7 +18,7 @@ from medssl.augment.placement import Pose, compose_map
 from medssl.augment.reader import Reader
 from medssl.augment.scan_info import ScanInfo
 from medssl.augment.spatial import sample
-from medssl.transfer.channels import Case, channel_maps
+from medssl.transfer.channel_scans import Case, channel_maps
 from medssl.transfer.own_grid import Floats, classes_on_own_grid
 from medssl.transfer.sliding_window import Told, num_windows, slide
 from medssl.volume import Affine, Array

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from medssl.audit.anchor import mlflow_root
+from medssl.audit.anchor import mlflow_root, record_verdict
 from medssl.audit.checks import ledger
 from medssl.audit.result import Status
 from medssl.audit.study_files import StudyFiles
+from medssl.efficiency.canonical import sha256_file
 
 
 def test_root_in_mlflow_is_the_anchor(study: Any) -> None:
@@ -29,6 +30,27 @@ def test_root_in_mlflow_is_the_anchor(study: Any) -> None:
     finding = study.check(ledger.CHECK)
     assert finding.status is Status.FAIL
     assert "the tag in MLflow" in finding.observed
+
+
+def test_the_run_of_the_plan_gets_the_verdict(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medssl import tracking
+
+    monkeypatch.setattr("medssl.audit.page.write_audit_page", lambda *_: None)
+    result = study.audit()
+    assert "no tracking database here knows" in record_verdict(result)
+    tags = {"plan_sha256": sha256_file(study.root / "plan.json"), "audit_status": "not audited"}
+    run = tracking.start("study", "le/x", {}, tags)
+    run.close("FINISHED")
+    assert record_verdict(result) == "audit_status = SUPPORTED (0)"
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.tracking_uri())
+    assert client.get_run(run.run_id).data.tags["audit_status"] == "SUPPORTED (0)"
+    client.set_tag(run.run_id, "plan_sha256", "0" * 64)
+    (study.root / ".mlflow_run").write_text(run.run_id)
+    assert "of another plan" in record_verdict(result)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
+    assert "no tracking database" in record_verdict(result) or "not be" in record_verdict(result)
 
 
 @pytest.mark.parametrize("run", ["none", "../../etc", "0" * 32])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -47,7 +48,12 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_plan_says_how_many_and_what_comes_next(config: Path, tmp_path: Path) -> None:
+def test_plan_says_how_many_and_what_comes_next(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The scans have no voxels to train on: half a second a step is taken as found.
+    found = SimpleNamespace(problem=None, step_s=0.5)
+    monkeypatch.setattr("medssl.efficiency.estimate.try_out", lambda _: found)
     arguments = ["label-efficiency", "plan", str(config), "--out", str(tmp_path / "study")]
     arguments += ["--set", "draws=3"]
     said = CliRunner().invoke(app, arguments, catch_exceptions=False).output
@@ -58,8 +64,8 @@ def test_plan_says_how_many_and_what_comes_next(config: Path, tmp_path: Path) ->
     again = CliRunner().invoke(app, arguments, catch_exceptions=False).output
     for output in (said, again):
         assert output.count("With 10 test patients and 3 draws this study would find") == 1
+    assert "of 0.5 s: about" in said
     assert said.splitlines()[-1] == f"plan:    {tmp_path / 'study' / 'plan.json'}"
-    again = CliRunner().invoke(app, arguments, catch_exceptions=False).output
     assert "plan was frozen already" in again
 
 

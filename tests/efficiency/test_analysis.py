@@ -80,6 +80,9 @@ def test_secondary_results_and_the_power_law_are_there(study: Path) -> None:
     assert [row["fraction"] for row in values["paired_tests"]] == [0.25, 0.5, 1.0]
     assert {row["measure"] for row in values["calibration"]} == {"brier", "ece"}
     assert values["controls"] == {"permuted_labels": [], "scratch_2x": []}
+    intervals = values["intervals"]
+    assert intervals["coverage"]["regime"]["draws"] == 5
+    assert intervals["note"] == intervals["coverage"]["note"]
     # The store says nothing of site or sex; all is one modality.
     assert values["subgroups"]["gaps"] == []
     assert [row["column"] for row in values["subgroups"]["left_out"]] == ["modality"]

@@ -1,15 +1,22 @@
-"""What the configuration of a study refuses."""
+"""What the configuration of a study refuses, and that the examples are valid."""
 
 from __future__ import annotations
 
 import pytest
 
-from medssl.config import parse_config
+from medssl.bundled import bundled
+from medssl.config import load_config, parse_config
 from medssl.efficiency.config import StudyConfig
 from medssl.errors import ConfigError
 
 
-def test_lora_has_nothing_to_update_in_arm_scratch() -> None:
+@pytest.mark.parametrize("name", ["smoke", "quickstart", "lung_nodules", "hippocampus"])
+def test_the_example_configurations_are_valid(name: str) -> None:
+    config = load_config(StudyConfig, bundled(f"configs/efficiency/{name}.yaml"))
+    assert len(config.settings) == config.search.trials
+
+
+def test_a_regime_is_an_arms_and_no_setting_of_fit() -> None:
     values = {
         "store": "s",
         "encoder": "r",
@@ -18,5 +25,5 @@ def test_lora_has_nothing_to_update_in_arm_scratch() -> None:
     }
     parse_config(StudyConfig, values)
     values["fit"] = {**values["fit"], "regime": {"name": "lora"}}  # type: ignore[dict-item]
-    with pytest.raises(ConfigError, match=r"fit\.regime: lora updates pretrained weights"):
+    with pytest.raises(ConfigError, match=r"fit\.regime: a study's arms differ in it"):
         parse_config(StudyConfig, values)

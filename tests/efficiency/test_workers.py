@@ -78,6 +78,7 @@ def predictions(study: Path) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in (study / "predictions").iterdir()}
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_bits_of_one_and_one_ledger(
     bright_config: Any, tmp_path: Path
 ) -> None:
@@ -126,11 +127,12 @@ def _begun(
     return child, state
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_cell_a_retry_and_a_killed_parent_nothing(
     bright_config: Any, tmp_path: Path
 ) -> None:
     config: StudyConfig = bright_config(
-        arms=["scratch"], search=SEARCH, fractions=[1.0], draws=2, steps=200
+        arms=["scratch"], search=SEARCH, fractions=[1.0], draws=2, steps=60
     )
     study = tmp_path / "study"
     child, _ = _begun(config, study, tmp_path / "study.yaml", "scratch_1_0")
@@ -172,6 +174,7 @@ def suicidal(config: Any, *_: Any) -> Any:
     return train_and_choose(config, *_)
 
 
+@pytest.mark.slow
 def test_a_cell_that_kills_its_process_twice_is_listed_and_the_others_are_done(
     bright_config: Any, tmp_path: Path
 ) -> None:
@@ -191,3 +194,16 @@ def test_a_cell_that_kills_its_process_twice_is_listed_and_the_others_are_done(
     failed = [e for e in read_ledger(study / "ledger.jsonl") if e.event == "cell_failed"]
     assert [e.facts for e in failed] == [{"cell": "scratch_1_1", "error": "WorkerDied"}]
     assert heard.total == heard.units
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_gives_the_bits_of_one_process(bright_config: Any, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    config: StudyConfig = bright_config(fractions=[1.0], draws=2, search={"trials": 1})
+    run_study(config, tmp_path / "one")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        run_study(config, tmp_path / "two", scheduler=cluster.scheduler_address)
+    assert predictions(tmp_path / "one") == predictions(tmp_path / "two")
+    assert verify_chain(read_ledger(tmp_path / "two" / "ledger.jsonl")) == []

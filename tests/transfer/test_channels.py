@@ -31,7 +31,8 @@ from medssl.predict.config import PredictConfig
 from medssl.predict.predict import predict
 from medssl.store import Store, open_store
 from medssl.transfer.cases import labelled_cases, split_cases
-from medssl.transfer.channels import channel_scans, match_channels, volumes_of_cases
+from medssl.transfer.channel_scans import channel_scans
+from medssl.transfer.channels import match_channels, volumes_of_cases
 from medssl.transfer.config import FinetuneConfig, FitConfig
 from medssl.transfer.digests import data_digests
 from medssl.transfer.finetune import FinetuneResult, finetune
