@@ -51,8 +51,8 @@ def run(study: StudyFiles) -> Finding:
     if open_ones.empty:
         return Finding(Status.PASS, f"none in {_compared(found[0])}{reviewed}", evidence)
     pairs = [
-        f"test {key(str(row.volume_uid_a))} and {key(str(row.volume_uid_b))}, {row.distance:.0f} bits apart"
-        f"{' when mirrored' if row.mirror else ''}"
+        f"test {key(str(row.volume_uid_a))} and {key(str(row.volume_uid_b))}, "
+        f"{row.distance:.0f} bits apart{' when mirrored' if row.mirror else ''}"
         for row in open_ones.itertuples()
     ]
     return Finding(
