@@ -2,7 +2,7 @@
 
 scores.csv       one row for each volume, the most unusual first once all are done
 maps/<uid>.nii.gz  the map of each volume, on its own grid
-usual.json       with `healthy`: what is usual, by bins of smoothed intensity
+usual.json       with `healthy`: what is usual in each modality, by bins of smoothed intensity
 usual.jsonl      what each healthy scan added to it
 """
 
@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,12 @@ class Scores:
         """Whether it has its row and its map."""
         return volume_uid in self.rows and self.map(volume_uid).is_file()
 
+    def keep(self, volume_uids: Iterable[str]) -> None:
+        """Forget the rows and maps of other volumes: their patients have left the store."""
+        for gone in set(self.rows) - set(map(str, volume_uids)):
+            del self.rows[gone]
+            self.map(gone).unlink(missing_ok=True)
+
     def add(self, score: Score) -> None:
         """Keep a row; its map is there already."""
         fresh = not self.table.is_file()
@@ -87,11 +93,15 @@ class UsualSoFar:
             for row in known
         }
 
-    def edges(self, make: Callable[[], list[float]]) -> list[float]:
-        """The bins' edges; `make` is asked the first time alone."""
-        if not self._edges.is_file():
-            write_atomically(self._edges, json.dumps({"edges": make()}) + "\n")
-        edges: list[float] = json.loads(self._edges.read_text("utf-8"))["edges"]
+    def edges(self, modality: str, make: Callable[[], list[float]]) -> list[float]:
+        """The bins' edges of a modality; `make` is asked the first time alone."""
+        known: dict[str, Any] = {}
+        if self._edges.is_file():
+            known = json.loads(self._edges.read_text("utf-8"))
+        if modality not in known:
+            known[modality] = {"edges": make()}
+            write_atomically(self._edges, json.dumps(known) + "\n")
+        edges: list[float] = known[modality]["edges"]
         return edges
 
     def add(self, volume_uid: str, sums: BinSums) -> None:
@@ -101,9 +111,12 @@ class UsualSoFar:
         with self._sums.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"volume_uid": volume_uid, **told}) + "\n")
 
-    def finish(self, usual: Usual) -> None:
-        """Write what came of it."""
-        told = {"edges": usual.edges, "mean": usual.mean.tolist(), "sd": usual.sd.tolist()}
+    def finish(self, usual: Mapping[str, Usual]) -> None:
+        """Write what came of it, by modality."""
+        told = {
+            modality: {"edges": one.edges, "mean": one.mean.tolist(), "sd": one.sd.tolist()}
+            for modality, one in usual.items()
+        }
         write_atomically(self._edges, json.dumps(told, indent=2) + "\n")
 
 

@@ -65,7 +65,7 @@ def screen(config: AnomalyConfig, out: Path, progress: Progress = SILENT) -> Ano
     """Score every volume of the store; call again to take up where it was.
 
     The map is the masked error in normalised intensity, or with `healthy` its deviation from what
-    is usual in tissue as bright, in standard deviations.
+    is usual in tissue as bright, in scans of its modality, in standard deviations.
 
     Raises:
         CheckpointError, ConfigError: `run` cannot screen, or `out` holds something else.
@@ -85,12 +85,19 @@ def screen(config: AnomalyConfig, out: Path, progress: Progress = SILENT) -> Ano
             rows = healthy.columns("volume_uid", "pixel_sha256").astype("str")
             _bind(run, "healthy", population_digest(rows))
         notes = model.told(store)
+        modalities = sorted(set(store.columns("modality")["modality"]))
+        if healthy is None and len(modalities) > 1:
+            notes.append(
+                f"errors of {', '.join(modalities)} are in units of their own: compare scores "
+                "within a modality, or give --healthy"
+            )
         for note in notes:
             run.log(note)
             progress.say(note)
         work = _Work(model, config.repeats, run, progress)
         usual = None if healthy is None else work.usual(healthy)
         scores = Scores(out)
+        scores.keep(store.manifest.index)
         todo = [str(uid) for uid in store.manifest.index if not scores.is_done(str(uid))]
         failed = work.score(store, todo, usual, scores)
         scores.finish()
@@ -147,29 +154,44 @@ class _Work:
         self.patch = model.config.augment.patch
         self.of_window = passes(model.method, repeats)
 
-    def usual(self, healthy: Store) -> Usual:
-        """What error is usual, of all healthy scans."""
+    def usual(self, healthy: Store) -> dict[str, Usual]:
+        """What error is usual in each modality, of all healthy scans: their numbers differ."""
         reader = Reader(healthy, _UNCACHED)
         scans = {str(uid): _scan(healthy.row(str(uid))) for uid in healthy.manifest.index}
+        of_modality: dict[str, list[str]] = {}
+        for uid, scan in scans.items():
+            of_modality.setdefault(scan.modality, []).append(uid)
         so_far = UsualSoFar(self.run.path)
-        edges = so_far.edges(
-            lambda: bin_edges(screened(reader, scan, self.patch) for scan in scans.values())
-        )
+        edges = {
+            modality: self._edges(so_far, modality, reader, [scans[uid] for uid in uids])
+            for modality, uids in of_modality.items()
+        }
         todo = [uid for uid in scans if uid not in so_far.done]
         self._start("what is usual", [scans[uid] for uid in todo], list(scans.values()))
         try:
             for uid in todo:
                 found = screened(reader, scans[uid], self.patch)
                 error = self._error(found, scans[uid])
-                so_far.add(uid, BinSums.of(found, error, edges))
+                so_far.add(uid, BinSums.of(found, error, edges[scans[uid].modality]))
         finally:
             self.progress.finish()
-        every = list(so_far.done.values())
-        usual = Usual.of(edges, sum(every[1:], start=every[0]))
+        usual = {}
+        for modality, uids in of_modality.items():
+            every = [so_far.done[uid] for uid in uids]
+            usual[modality] = Usual.of(edges[modality], sum(every[1:], start=every[0]))
         so_far.finish(usual)
         return usual
 
-    def score(self, store: Store, todo: list[str], usual: Usual | None, scores: Scores) -> int:
+    def _edges(
+        self, so_far: UsualSoFar, modality: str, reader: Reader, scans: list[ScanInfo]
+    ) -> list[float]:
+        return so_far.edges(
+            modality, lambda: bin_edges(screened(reader, scan, self.patch) for scan in scans)
+        )
+
+    def score(
+        self, store: Store, todo: list[str], usual: dict[str, Usual] | None, scores: Scores
+    ) -> int:
         """Write map and row of each volume; how many could not be read."""
         reader = Reader(store, _UNCACHED)
         scans = [_scan(store.row(uid)) for uid in todo]
@@ -186,7 +208,7 @@ class _Work:
                     self.progress.advance(windows_of(scan, self.patch) * self.of_window)
                     continue
                 error = self._error(found, scan)
-                values = error if usual is None else usual.deviations(found, error)
+                values = error if usual is None else usual[scan.modality].deviations(found, error)
                 own, counted = found.on_own_grid(values)
                 row = store.row(scan.volume_uid)
                 _write(scores.map(scan.volume_uid), own, scan, row)

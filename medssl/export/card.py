@@ -3,6 +3,7 @@ reporting, 2019): what it is for, what it learned from, its results, its limits.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable
@@ -277,17 +278,52 @@ def _data(records: _Records) -> list[Part]:
 
 def _training(records: _Records) -> list[Part]:
     config, summary = records.finetuned.config, records.summary
+    settings = [_setting(training) for training in records.trainings]
+    trained = [_with(config, setting) for setting in settings]
     rows = [
+        *([("tuned", _tuned(records, settings))] if any(settings) else []),
         *(
             (name, ", ".join(str(training[key]) for training in records.trainings))
             for name, key in (("steps", "steps"), ("weights of step", "selected_step"))
         ),
-        ("patches in a batch", str(config["batch_size"])),
-        ("optimiser", _shown(config["optim"])),
+        ("patches in a batch", _each(str(one["batch_size"]) for one in trained)),
+        ("optimiser", _each(_shown(one["optim"]) for one in trained)),
         ("random seed", str(config["seed"])),
         ("time", f"{summary['seconds']:.0f} s"),
     ]
     return [table(["", ""], rows)]
+
+
+def _setting(training: dict[str, Any]) -> dict[str, Any]:
+    """What a training's search chose; nothing where nothing was tuned."""
+    if "trials" not in training:
+        return {}
+    setting: dict[str, Any] = training["trials"][training["chosen"]]["setting"]
+    return setting
+
+
+def _with(config: dict[str, Any], setting: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the values of a setting, whose keys are dotted."""
+    changed = copy.deepcopy(config)
+    for key, value in setting.items():
+        *parents, last = key.split(".")
+        node = changed
+        for name in parents:
+            node = node[name]
+        node[last] = value
+    return changed
+
+
+def _tuned(records: _Records, settings: list[dict[str, Any]]) -> str:
+    number = len(records.trainings[0]["trials"])
+    where = "each fold's validation part" if records.in_folds else "the validation part"
+    return f"{number} settings were tried; {where} chose {_each(map(_shown, settings))}"
+
+
+def _each(told: Iterable[str]) -> str:
+    """What is told of each training, once where they are alike."""
+    found = list(told)
+    return found[0] if len(set(found)) == 1 else "; ".join(found)
 
 
 def _origin(records: _Records) -> list[Part]:

@@ -29,6 +29,7 @@ class Ruling:
 
     Attributes:
         pair: see `pair_id`.
+        pixels: `pixel_sha256` of the two scans, in ascending order.
         ruling: "same": one scan, or scans of one patient; "different": of two patients.
         by: who ruled, as that person gave it.
         utc: when.
@@ -36,6 +37,7 @@ class Ruling:
     """
 
     pair: str
+    pixels: tuple[str, str]
     ruling: Verdict
     by: str
     utc: str
@@ -117,4 +119,11 @@ def _ruling(entry: Entry, path: Path) -> Ruling:
     if not whole:
         raise StudyError(f"{path}, line {entry.seq}: not a ruling")
     verdict = cast(Verdict, facts["ruling"])
-    return Ruling(str(facts["pair"]), verdict, str(facts["by"]), entry.utc, entry.seq)
+    return Ruling(
+        str(facts["pair"]),
+        (str(facts["pixels"][0]), str(facts["pixels"][1])),
+        verdict,
+        str(facts["by"]),
+        entry.utc,
+        entry.seq,
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from medssl.archive.reasons import Reason
 from medssl.augment.cache_config import CacheConfig
@@ -26,8 +26,14 @@ from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
 from medssl.transfer.channel_scans import Case, channel_scans
 from medssl.transfer.channels import Channels, match_channels
+from medssl.transfer.ordinal_metrics import median_rank
 from medssl.transfer.sources import centre_crop
-from medssl.transfer.task_config import MultilabelTask, RegressionTask, SegmentationTask
+from medssl.transfer.task_config import (
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+    SegmentationTask,
+)
 from medssl.transfer.whole_volume import predict_mask, windows_of
 from medssl.volume import Array
 
@@ -280,7 +286,9 @@ class _WholeVolumes:
                 return [f"{p:.6f}" for p in expit(outputs)]
         probabilities = softmax(outputs)
         shown = [f"{p:.6f}" for p in probabilities]
-        return [self.model.classes[int(probabilities.argmax())], *shown]
+        ranked = isinstance(self.model.task, OrdinalTask)
+        answer = median_rank(log_softmax(outputs)) if ranked else int(probabilities.argmax())
+        return [self.model.classes[answer], *shown]
 
 
 def _has_dicom(item: Item) -> bool:

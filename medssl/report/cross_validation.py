@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import yaml
@@ -80,6 +81,7 @@ def write_cross_validation_report(
             "Fold by fold",
             [
                 _table(predictions, done, results),
+                *_searched(config, done),
                 *_calibration(predictions, done),
                 *_curves(run, config, done),
             ],
@@ -116,6 +118,27 @@ def _table(predictions: pd.DataFrame, done: list[FoldResult], results: Results) 
             row.append(metric_value(COMPARED, sizes[sizes["volume_uid"].isin(tested)]))
         rows.append([*row, fold.summary["selected_step"], round(fold.summary["seconds"])])
     return table([*heads, "step", "seconds"], rows)
+
+
+def _searched(config: FinetuneConfig, done: list[FoldResult]) -> list[Part]:
+    """Which setting each fold's validation part chose; nothing where nothing was tuned."""
+    if config.search is None or config.search.trials == 1:
+        return []
+    rows = []
+    for number, fold in enumerate(done):
+        trials, chosen = fold.summary["trials"], fold.summary["chosen"]
+        values = [math.nan if trial["value"] is None else trial["value"] for trial in trials]
+        setting = trials[chosen]["setting"]
+        rows.append([number, chosen, *map(str, setting.values()), values[chosen]])
+    keys = list(config.search.space)
+    return [
+        table(["fold", "trial chosen", *keys, f"validation {config.selection_metric}"], rows),
+        text(
+            f"In each fold {config.search.trials} settings were tried and its own validation part "
+            "chose among them: what was tested is the search, not one setting. Seconds are those "
+            "of all trials."
+        ),
+    ]
 
 
 def _calibration(predictions: pd.DataFrame, done: list[FoldResult]) -> list[Part]:

@@ -26,6 +26,7 @@ from medssl.report.page import (
 from medssl.report.quality_facts import count_of
 from medssl.transfer.regime_config import start_told
 from medssl.transfer.subgroups import LEAST_PATIENTS
+from medssl.transfer.tuning_config import with_setting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,7 @@ def write_finetuning_report(
     return write_page(
         run.path / "report.html",
         f"Fine-tuning: {config.task.name}",
-        f"From {start}. {effort(config)}",
+        f"From {start}. {effort(with_setting(config.alone, tuned.setting))}",
         sections,
     )
 

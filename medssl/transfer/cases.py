@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError, StoreError, TrainingError
 from medssl.store import Store
 from medssl.store.splits import split_patients
@@ -103,6 +105,23 @@ def split_cases(
     frame = frame[frame["split"].isin(PARTS)].reset_index(drop=True)
     check_parts(frame)
     return cases, frame, len(cases.frame) - len(frame)
+
+
+def keep_cases(run: RunFolder, cases: pd.DataFrame) -> None:
+    """Note who is in which part before anything is trained, or compare it with what was noted.
+
+    A store that grew deals patients anew: who trained before the stop could test after it.
+
+    Raises:
+        ConfigError: the run was begun with other cases, parts or labels.
+    """
+    digest = hashlib.sha256(cases.to_csv(index=False).encode()).hexdigest()
+    if run.recall("cases_sha256") not in (None, digest):
+        raise ConfigError(
+            f"{run.path} was begun with other cases, parts or labels than the store gives now: "
+            "volumes or labels were added, changed or taken away; choose another --out"
+        )
+    run.remember("cases_sha256", digest)
 
 
 def check_parts(frame: pd.DataFrame) -> None:

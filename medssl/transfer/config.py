@@ -201,17 +201,6 @@ class FinetuneConfig(FitConfig):
         return self.search.settings(self.alone) if self.search else [{}]
 
     @model_validator(mode="after")
-    def _search_is_possible(self) -> FinetuneConfig:
-        if self.search is not None:
-            if self.regime.name in ("linear_probe", "knn"):
-                raise ValueError(f"search: nothing to tune where regime is {self.regime.name}")
-            try:
-                self.search.settings(self.alone)
-            except ValueError as error:
-                raise ValueError(f"search.{error}") from error
-        return self
-
-    @model_validator(mode="after")
     def _options_have_an_effect(self) -> FinetuneConfig:
         if self.split.source != "cases" and not self.split.val:
             needing = [n for n in ("patience", "search", "temperature_scaling") if getattr(self, n)]
@@ -233,6 +222,17 @@ class FinetuneConfig(FitConfig):
         idle = changed(self, pretrained_only)
         if idle:
             raise ValueError(f"{', '.join(idle)}: without effect where init is null")
+        return self
+
+    @model_validator(mode="after")
+    def _search_is_possible(self) -> FinetuneConfig:
+        if self.search is not None:
+            if self.regime.name in ("linear_probe", "knn"):
+                raise ValueError(f"search: nothing to tune where regime is {self.regime.name}")
+            try:
+                self.search.settings(self.alone)
+            except ValueError as error:
+                raise ValueError(f"search.{error}") from error
         return self
 
 

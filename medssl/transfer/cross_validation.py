@@ -136,11 +136,12 @@ def _fold(
                 write_predictions(predicted, frame)
                 test = frame[frame["split"] == "test"]
                 figures = {f"test/{name}": value for name, value in all_metrics(test).items()}
-                tracker.log(config.steps, figures)
+                cost = {"cost/seconds": tuned.seconds, "cost/steps": float(tuned.steps)}
+                tracker.log(config.steps, {**figures, **cost})
                 run.finish(
                     {
                         "metrics": {n: None if math.isnan(v) else v for n, v in figures.items()},
-                        "seconds": fitted.seconds,
+                        "seconds": tuned.seconds,
                         "steps": fitted.outcome.steps,
                         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
                         "parts": describe_parts(cases),

@@ -18,7 +18,7 @@ from medssl.progress import SILENT, Progress
 from medssl.report.finetuning import write_finetuning_report
 from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
-from medssl.transfer.cases import LabelledCases, describe_parts, split_cases
+from medssl.transfer.cases import LabelledCases, describe_parts, keep_cases, split_cases
 from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
@@ -47,6 +47,7 @@ class FinetuneResult:
         predictions: Parquet file; see `medssl.transfer.predictions`.
         model: safetensors file with the weights that predicted, or ensemble.json, which names those
             of all folds.
+        seconds: of training, over all trials and folds.
         lines: the results for a reader.
         was_done: an earlier call had finished it.
     """
@@ -65,7 +66,8 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
 
     Raises:
         StoreError: the store lacks the label, mask or split.
-        ConfigError, CheckpointError: configuration, initial weights and store do not fit together.
+        ConfigError, CheckpointError: configuration, initial weights and store do not fit together,
+            or the run was begun with other cases.
         TrainingError: a patient in two parts, a part or a class without cases, or training fails.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -86,8 +88,11 @@ def finetune(config: FinetuneConfig, out: Path, progress: Progress = SILENT) -> 
     run = RunFolder.open(out, config, "finetune")
     try:
         if run.is_done:
+            forget_trials(run)  # where a kill left them
             return _result(run, was_done=True)
         run.bind_key(store.key_id)
+        if not in_folds:
+            keep_cases(run, cases)
         notes = _notes(config, store, labelled, cases, without_part)
         for note in notes:
             run.log(note)
@@ -188,7 +193,7 @@ def _write(
     written.append(run.checkpoints / "model.safetensors")
     for path in written:
         tracker.artifact(path)
-    cost = {"cost/seconds": fitted.seconds, "cost/steps": float(fitted.outcome.steps)}
+    cost = {"cost/seconds": tuned.seconds, "cost/steps": float(tuned.steps)}
     tracker.log(config.steps, {**results.figures(), **cost})
     lines = results.lines()
     for line in lines:
@@ -196,7 +201,7 @@ def _write(
     summary: dict[str, Any] = {
         "metrics": results.summary(),
         "subgroups": [group.record() for group in results.subgroups],
-        "seconds": fitted.seconds,
+        "seconds": tuned.seconds,
         "steps": fitted.outcome.steps,
         "selected_step": fitted.outcome.best_step or fitted.outcome.steps,
         "parts": describe_parts(cases),

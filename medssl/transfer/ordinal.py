@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from medssl.models.config import ModelConfig
@@ -11,6 +10,7 @@ from medssl.transfer.cases import check_classes
 from medssl.transfer.config import FitConfig
 from medssl.transfer.networks import network_of
 from medssl.transfer.objectives import OrdinalObjective
+from medssl.transfer.ordinal_metrics import median_rank
 from medssl.transfer.predictions import logit_columns
 from medssl.transfer.sources import ClassificationSource, Sampling
 from medssl.transfer.task import WholeVolumeTask
@@ -48,5 +48,4 @@ class Ordinal(WholeVolumeTask):
 
     def columns(self, outputs: Array) -> dict[str, float]:
         """logit_0 … logit_{K-1}, and y_rank, the median: the first class not below half."""
-        below = np.cumsum(np.exp(outputs.astype(np.float64)))
-        return {**logit_columns(outputs), "y_rank": float(np.argmax(below >= 0.5))}
+        return {**logit_columns(outputs), "y_rank": float(median_rank(outputs))}

@@ -20,6 +20,12 @@ from medssl.transfer.weighted import Floats, quotient
 ORDINAL_METRICS = ("rank_mae", "kappa_quadratic")
 
 
+def median_rank(log_probabilities_K: Floats) -> int:
+    """The first class that, with those below it, has at least half of the probability."""
+    below = np.cumsum(np.exp(log_probabilities_K.astype(np.float64)))
+    return int(np.argmax(below >= 0.5))
+
+
 def ordinal_names(predictions: pd.DataFrame) -> list[str]:
     """The metrics that a frame with y_rank allows; none of another frame."""
     if "y_rank" not in predictions.columns:

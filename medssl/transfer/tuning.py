@@ -97,6 +97,16 @@ class Tuned(Generic[T]):
         return self.trials[self.chosen].setting
 
     @property
+    def seconds(self) -> float:
+        """Of training, over all trials."""
+        return sum(trial.seconds for trial in self.trials)
+
+    @property
+    def steps(self) -> int:
+        """Taken in all trials."""
+        return sum(trial.steps for trial in self.trials)
+
+    @property
     def record(self) -> dict[str, Any]:
         """For a run's summary.json; nothing where there was a single setting."""
         if len(self.trials) == 1:

@@ -18,6 +18,7 @@ Setting = dict[str, Any]
 C = TypeVar("C", bound=Config)
 
 _FIXED = {
+    "augment.patch": "all that predicts with the model reads scans on the grid of config.yaml",
     "channels": "it is what is learned from",
     "init": "it is what trials are compared within",
     "load_decoder": "it is what trials are compared within",
@@ -36,6 +37,7 @@ _FIXED = {
     "validate_every": "trials are compared by one stopping rule",
     "patience": "trials are compared by one stopping rule",
 }
+_TASK_KEYS = ("dropout", "label_smoothing", "labelled_share", "loss")  # how, not what, it learns
 _SHUFFLE = b"medssl search"
 
 
@@ -101,19 +103,20 @@ def with_setting(config: C, setting: Mapping[str, Any]) -> C:
 
 def _value_of(config: Config, key: str) -> Any:
     """The value of a dotted key, as JSON has it."""
-    root, *rest = key.split(".")
-    if root in _FIXED:
-        raise ValueError(f"space.{key}: cannot be searched, {_FIXED[root]}")
-    if root == "task" and rest[:1] in (["name"], ["label"], ["labels"], ["mask"], ["classes"]):
-        raise ValueError(f"space.{key}: cannot be searched, it is what is learned")
+    for fixed, reason in _FIXED.items():
+        if f"{key}.".startswith(f"{fixed}."):
+            raise ValueError(f"space.{key}: cannot be searched, {reason}")
     node: Any = config.model_dump(mode="json")
-    for name in (root, *rest):
+    names = key.split(".")
+    for name in names:
         if not isinstance(node, dict) or name not in node:
             known = ", ".join(node) if isinstance(node, dict) else "none"
             raise ValueError(f"space.{key}: the training has no such key; keys there: {known}")
         node = node[name]
     if isinstance(node, dict):
         raise ValueError(f"space.{key}: a group of keys; name one of {', '.join(node)}")
+    if names[0] == "task" and names[1] not in _TASK_KEYS:
+        raise ValueError(f"space.{key}: cannot be searched, it is what is learned and how measured")
     return node
 
 

@@ -60,8 +60,16 @@ def waves(number: int, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
     return np.rint(100 + 20 * wave / 3 + 2 * rng.normal(size=shape)).astype(np.int16)
 
 
-def write_store(root: Path, scans: dict[str, tuple[str, np.ndarray]], key_id: str = "key") -> Path:
-    """A store of MR scans: volume_uid -> (patient, values); axes turned in every second one."""
+def write_store(
+    root: Path,
+    scans: dict[str, tuple[str, np.ndarray]],
+    key_id: str = "key",
+    of_ct: tuple[str, ...] = (),
+) -> Path:
+    """A store of MR scans: volume_uid -> (patient, values); axes turned in every second one.
+
+    Those in `of_ct` are CT, of the same numbers in HU.
+    """
     create_store(root, key_id, {})
     rows: list[dict[str, Any]] = []
     for number, (uid, (patient, values)) in enumerate(scans.items()):
@@ -69,11 +77,12 @@ def write_store(root: Path, scans: dict[str, tuple[str, np.ndarray]], key_id: st
         if number % 2:
             affine = np.array([[0, 0, -1, 9], [1, 0, 0, -4], [0, -1, 0, 2], [0, 0, 0, 1.0]])
         write_voxels(root / volume_path(uid), values)
-        volume = Volume(values.astype(np.float32), affine, "MR")
+        modality, units = ("CT", "HU") if uid in of_ct else ("MR", "arbitrary")
+        volume = Volume(values.astype(np.float32), affine, modality, units)
         rows.append(
             {
                 "volume_uid": uid, "patient_key": patient, "series_key": uid,
-                "group_quality": "patient", "modality": "MR", "units": "arbitrary",
+                "group_quality": "patient", "modality": modality, "units": units,
                 "source_format": "NIFTI", "path": volume_path(uid),
                 **describe_values(volume), **geometry_columns(volume),
             }

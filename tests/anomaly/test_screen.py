@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -191,6 +192,52 @@ def test_a_volume_that_cannot_be_read_does_not_end_the_others(
     damaged.write_bytes(whole)
     result = screen(AnomalyConfig(run=pretrained, store=store), tmp_path / "out")
     assert (result.scored, result.done_before, result.failed) == (1, 4, 0)
+
+
+def test_what_is_usual_in_mr_does_not_depend_on_ct(
+    make_store, make_waves, pretrained: Path, healthy: Path, tmp_path: Path
+) -> None:
+    """An error of HU / 1000 and one of an MR's own deviations have nothing in common."""
+    screened = {f"{n:032x}": (f"new{n}", make_waves(n)) for n in (100, 101)}
+    mr, ct = screened
+    store = make_store(tmp_path / "store", screened, of_ct=(ct,))
+    alone = make_store(tmp_path / "alone", {mr: screened[mr]})
+    well = {f"{n:032x}": (f"well{n}", make_waves(n)) for n in range(200, 206)}
+    both = make_store(tmp_path / "both", well, of_ct=tuple(well)[3:])  # the first are `healthy`
+    result = screen(AnomalyConfig(run=pretrained, store=store, healthy=both), tmp_path / "out")
+    expected = screen(AnomalyConfig(run=pretrained, store=alone, healthy=healthy), tmp_path / "mr")
+    rows, of_mr = (
+        pd.read_csv(r.table, dtype={"volume_uid": str}).set_index("volume_uid")
+        for r in (result, expected)
+    )
+    assert of_mr.index.tolist() == [mr]
+    pd.testing.assert_series_equal(rows.loc[mr], of_mr.loc[mr])
+    usual, in_mr = (json.loads((r.out / "usual.json").read_text()) for r in (result, expected))
+    assert list(usual) == ["MR", "CT"]
+    assert usual["MR"] == in_mr["MR"]
+    assert all(0.05 < edge < 0.15 for edge in usual["CT"]["edges"]), "thousands of HU"
+    assert max(usual["MR"]["edges"]) > 0.5
+    plain = screen(AnomalyConfig(run=pretrained, store=store), tmp_path / "plain")
+    assert any(
+        note.startswith("errors of CT, MR are in units of their own") for note in plain.notes
+    )
+
+
+def test_who_left_the_store_leaves_the_scores(
+    make_store, make_waves, pretrained: Path, store: Path, tmp_path: Path
+) -> None:
+    config = AnomalyConfig(run=pretrained, store=store)
+    screen(config, tmp_path / "out")
+    kept = {f"{n:032x}": (f"new{n}", make_waves(n)) for n in (100, 102)}
+    shutil.rmtree(store)
+    make_store(store, kept)
+    result = screen(config, tmp_path / "out")
+    assert (result.scored, result.done_before) == (0, 2)
+    table = pd.read_csv(result.table, dtype={"volume_uid": str})
+    assert sorted(table["volume_uid"]) == sorted(kept)
+    assert sorted(p.name for p in (tmp_path / "out" / "maps").iterdir()) == [
+        f"{uid}.nii.gz" for uid in sorted(kept)
+    ]
 
 
 def test_the_score_of_a_hundredth_rounds_up() -> None:

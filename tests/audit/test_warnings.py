@@ -19,8 +19,9 @@ from medssl.audit.checks import (
     permuted,
     provenance,
 )
-from medssl.audit.near_duplicates import find_near_duplicates
 from medssl.audit.result import Status
+from medssl.audit.study_files import DamagedFile
+from medssl.leaks.rulings import add_ruling
 
 
 def _each_cell(study: Any, pattern: str, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -78,49 +79,34 @@ def test_l3_warns_of_another_patient_who_looks_the_same(
     assert (f"test {test['volume_uid'][:12]}" in finding.observed) == (status is Status.WARN)
 
 
-def test_near_duplicates_are_those_of_a_naive_search() -> None:
-    rng = np.random.default_rng(0)
-    centres = [int(x) for x in rng.integers(0, 2**62, 8)]
+def test_l3_takes_a_persons_word(study: Any) -> None:
+    """A pair that was ruled on is no longer open; the same patient in both parts is a leak."""
+    cases = pd.read_parquet(study.root / "cases.parquet")
+    test = cases[cases["role"] == "test"].iloc[2]
+    other = cases[cases["role"] == "dev"].iloc[0]
 
-    def frame(prefix: str, n: int) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "volume_uid": [f"{prefix}{k}" for k in range(n)],
-                "patient_key": [f"p{k % 30}" for k in range(n)],
-                "pixel_sha256": [f"{prefix}{k}" for k in range(n)],
-                "perceptual_hash": [
-                    f"{centres[k % 8] * 2**190 + int(rng.integers(0, 2**12)):064x}"
-                    for k in range(n)
-                ],
-            }
-        )
+    def copy(frame: pd.DataFrame) -> pd.DataFrame:
+        at = frame.index[frame["role"] == "dev"][0]
+        frame.loc[at, "perceptual_hash"] = _flipped(test["perceptual_hash"], 3)
+        return frame
 
-    test, others = frame("t", 20), frame("o", 50)
-    others.loc[3, "perceptual_hash"] = ""
-    test.loc[5, "perceptual_hash"] = "0" * 64  # a volume too thin to have one
-    found = find_near_duplicates(test, others)
-    expected = set()
-    for t in test.drop(5).to_dict("records"):
-        for o in others.drop(3).to_dict("records"):
-            bits = (int(t["perceptual_hash"], 16) ^ int(o["perceptual_hash"], 16)).bit_count()
-            if t["patient_key"] != o["patient_key"] and bits <= min(7, found.natural_bits - 1):
-                expected.add((t["volume_uid"], o["volume_uid"], bits))
-    assert set(found.pairs.itertuples(index=False, name=None)) == expected
-    assert found.without_hash == 2
-
-
-def test_l3_does_not_take_one_organ_for_one_scan() -> None:
-    """Crops that are all alike: two near ones are no more alike than others are."""
-    rng = np.random.default_rng(1)
-    rows = [f"{2**200 + int(rng.integers(0, 2**8)):064x}" for _ in range(80)]
-    frame = pd.DataFrame({"perceptual_hash": rows})
-    frame = frame.assign(
-        **{name: [f"{name}{k}" for k in range(80)] for name in ("volume_uid", "patient_key")},
-        pixel_sha256=[str(k) for k in range(80)],
-    )
-    found = find_near_duplicates(frame[:40], frame[40:].reset_index(drop=True))
-    assert found.compared == 1600
-    assert found.pairs.empty
+    study.edit_table("cases.parquet", copy)
+    assert study.check(near_duplicates.CHECK).status is Status.WARN
+    rulings = study.root / near_duplicates.RULED
+    rulings.parent.mkdir()
+    pixels = (test["pixel_sha256"], other["pixel_sha256"])
+    add_ruling(rulings, pixels, "different", "A. Reader", "perceptual", 3.0)
+    finding = study.check(near_duplicates.CHECK)
+    assert finding.status is Status.PASS
+    assert "1 pair ruled to be different" in finding.observed
+    add_ruling(rulings, pixels, "same", "A. Reader", "perceptual", 3.0)
+    finding = study.check(near_duplicates.CHECK)
+    assert finding.status is Status.FAIL
+    assert test["volume_uid"][:12] in finding.observed
+    lines = rulings.read_text().splitlines()
+    rulings.write_text(lines[1] + "\n")
+    with pytest.raises(DamagedFile, match=r"leaks/rulings.jsonl: line 1 has seq 2"):
+        study.check(near_duplicates.CHECK)
 
 
 def test_l6_warns_where_permuted_labels_teach_something(copied: Callable[..., Any]) -> None:

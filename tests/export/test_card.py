@@ -131,6 +131,30 @@ def test_one_network_of_a_cross_validation_is_exported_and_not_all(
     assert load_finetuned(folds / "folds" / "1").about["store_key_id"] == "key1"
 
 
+def trials(*rates: float, chosen: int) -> dict[str, Any]:
+    """What a search over learning rate and batch leaves in a summary."""
+    tried = [{"setting": {"optim.lr": lr, "batch_size": 16}, "value": 0.5} for lr in rates]
+    return {"trials": tried, "chosen": chosen}
+
+
+def test_the_card_tells_the_setting_that_was_chosen_and_not_the_first(
+    run: Path, folds: Path, tmp_path: Path
+) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, **trials(0.001, 0.05, chosen=1)}))
+    page = write_card(run, tmp_path / "card.md").read_text()
+    assert "validation part chose optim.lr 0.05, batch_size 16 |" in page
+    assert "| optimiser | lr 0.05 |" in page
+    assert "| patches in a batch | 16 |" in page
+    whole = json.loads((folds / "summary.json").read_text())
+    for number, fold in enumerate(whole["folds"]):
+        fold |= trials(0.01, 0.02, chosen=number)
+    (folds / "summary.json").write_text(json.dumps(whole))
+    page = write_card(folds, tmp_path / "folds.md").read_text()
+    assert "each fold's validation part chose optim.lr 0.01, batch_size 16; optim.lr 0.02" in page
+    assert "| optimiser | lr 0.01; lr 0.02 |" in page
+
+
 def test_one_patient_is_a_patient(run: Path, tmp_path: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     summary["parts"]["test"] = {"cases": 1, "patients": 1}

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -29,6 +30,7 @@ from medssl.predict.model import load_trained
 from medssl.predict.predict import predict
 from medssl.store import open_store
 from medssl.transfer.sources import foreground_centre
+from medssl.transfer.task_config import OrdinalTask
 
 from ..transfer.conftest import ball_scan, write_scans
 from .conftest import PATIENT, PATIENT_ID, SIZE, Ct, frames_in_world, in_world
@@ -245,6 +247,19 @@ def test_a_store_is_classified_as_it_is(tmp_path: Path, write_run: WriteRun) -> 
         assert float(row["probability_small"]) == pytest.approx(expected[0], abs=1e-5)
         assert float(row["probability_large"]) == pytest.approx(expected[1], abs=1e-5)
         assert row["predicted"] == ("small", "large")[int(logits.argmax())]
+
+
+def test_the_grade_of_an_ordinal_model_is_the_median_that_was_evaluated(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    grades = ("1", "2", "3")
+    model = replace(
+        load_trained(write_run(tmp_path / "run", grades, classify=True)),
+        task=OrdinalTask(label="grade"),
+    )
+    likeliest_is_not_the_median = np.log([0.4, 0.3, 0.3])
+    found = stage._WholeVolumes(model)._values(likeliest_is_not_the_median)
+    assert found == ["2", "0.400000", "0.300000", "0.300000"]
 
 
 def test_a_store_is_segmented_on_its_own_grid(tmp_path: Path, write_run: WriteRun) -> None:

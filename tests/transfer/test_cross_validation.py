@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from medssl.config import parse_config
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError
 from medssl.export.card import write_card
+from medssl.models.weights import read_metadata
 from medssl.store import open_store
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.ensemble import read_ensemble
@@ -129,6 +131,30 @@ def test_a_killed_cross_validation_goes_on_inside_its_fold(
         pd.read_parquet(whole.predictions), pd.read_parquet(broken.predictions)
     )
     assert finetune(config, tmp_path / "broken").was_done
+
+
+def test_each_fold_tunes_on_its_own_validation_part_and_the_reader_is_told(
+    ball_store: Path, tmp_path: Path
+) -> None:
+    config = configured(
+        ball_store,
+        "classification",
+        steps=4,
+        validate_every=2,
+        split={"source": "folds", "folds": 2, "val": 0.3},
+        search={"trials": 2, "space": {"optim.lr": [0.001]}},
+    )
+    result = finetune(config, tmp_path / "run")
+    told = [json.loads(p.read_text()) for p in sorted(result.run.glob("folds/*/summary.json"))]
+    assert result.seconds == sum(t["seconds"] for fold in told for t in fold["trials"])
+    page = (result.run / "report.html").read_text()
+    assert "trial chosen" in page
+    card = write_card(result.run, tmp_path / "card.md").read_text()
+    for number, fold in enumerate(told):
+        chosen = fold["trials"][fold["chosen"]]
+        assert f"optim.lr {chosen['setting']['optim.lr']}" in card
+        weights = result.run / "folds" / str(number) / "checkpoints" / "model.safetensors"
+        assert read_metadata(weights)["weights_sha256"] == chosen["weights_sha256"]
 
 
 def test_a_store_with_other_labels_does_not_go_on(ball_store: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +200,32 @@ def test_a_changed_configuration_is_refused(ball_store: Path, tmp_path: Path) ->
     finetune(configured(ball_store, "segmentation", steps=2), tmp_path / "run")
     with pytest.raises(ConfigError, match="steps: 2 -> 3"):
         finetune(configured(ball_store, "segmentation", steps=3), tmp_path / "run")
+
+
+def test_a_store_that_grew_is_not_resumed_on(
+    ball_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patients are dealt anew: somebody who trained before the stop would test after it."""
+    stage = sys.modules["medssl.transfer.finetune"]
+
+    class Killed(Exception):
+        pass
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(stage, "tuned_fit", dies)
+    store = tmp_path / "store"
+    shutil.copytree(ball_store, store)
+    config = configured(store, "segmentation")
+    for _ in range(2):
+        with pytest.raises(Killed):
+            finetune(config, tmp_path / "run")
+    first = next((store / "labels").glob("*.parquet"))
+    marks = pd.read_parquet(first)
+    marks[marks["patient_key"] != marks["patient_key"].iloc[0]].to_parquet(first)
+    with pytest.raises(ConfigError, match=r"begun with other cases, .*; choose another --out"):
+        finetune(config, tmp_path / "run")
 
 
 def pretrained(folder: Path, store: Path, patients: list[str]) -> Path:

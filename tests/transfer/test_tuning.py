@@ -99,6 +99,7 @@ def test_the_planted_best_setting_is_chosen_once_all_are_trained(tmp_path: Path)
         f"{what} {trial}" for trial in range(3) for what in ("started", "finished")
     ]
     assert (tmp_path / "run" / "checkpoints" / "model.safetensors").read_text() == "0.01"
+    assert (tuned.seconds, tuned.steps) == (3.0, 12), "of all trials"
 
 
 @pytest.mark.parametrize(
@@ -145,9 +146,9 @@ def test_finetune_predicts_with_the_setting_that_validated_best(
         return predict(task, cases, part, run, progress)
 
     monkeypatch.setattr(fit_module, "_predict", noted)
-    config = configured(
-        ball_store, "segmentation", optim={"lr": 1e-5, "warmup_steps": 2}, search=SPACE
-    )
+    search = {"trials": 2, "space": {LR: [0.01], "batch_size": [4]}}
+    slow = {"lr": 1e-5, "warmup_steps": 2}
+    config = configured(ball_store, "segmentation", optim=slow, batch_size=2, search=search)
     result = finetune(config, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     lrs = [trial["setting"][LR] for trial in summary["trials"]]
@@ -167,8 +168,10 @@ def test_finetune_predicts_with_the_setting_that_validated_best(
         read_metadata(plain.model)["weights_sha256"]
         == read_metadata(result.model)["weights_sha256"]
     )
+    assert result.seconds == sum(trial["seconds"] for trial in summary["trials"])
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"{summary['chosen']}, chosen" in page
+    assert "at most 40 steps of 4 patches" in page
     client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     parent = client.get_run((tmp_path / "run" / ".mlflow_run").read_text())
     children = client.search_runs(

@@ -103,6 +103,9 @@ def test_a_setting_changes_what_it_names_and_nothing_else() -> None:
         (2, {"model.init_filters": [4, 8]}, r"space\.model\.init_filters: cannot be searched"),
         (2, {"task.label": ["y"]}, r"space\.task\.label: cannot be searched, it is what"),
         (2, {"store": ["a", "b"]}, r"space\.store: cannot be searched"),
+        (2, {"channels": [["CT"], ["CT", "PT"]]}, r"space\.channels: cannot be searched"),
+        (2, {"augment.patch.spacing_mm": [1, 2]}, r"spacing_mm: cannot be searched, .* grid"),
+        (2, {"augment.patch": [{"spacing_mm": 2}]}, r"space\.augment\.patch: cannot be searched"),
     ],
 )
 def test_impossible_searches_are_refused_by_key(
@@ -111,6 +114,15 @@ def test_impossible_searches_are_refused_by_key(
     values = {**BASE, "store": "s", "search": {"trials": trials, "space": space}}
     with pytest.raises(ConfigError, match=r"search\..*" + message):
         parse_config(FinetuneConfig, values)
+
+
+def test_how_a_segmentation_is_measured_is_not_searched() -> None:
+    fit = fit_config(task={"name": "segmentation"})
+    for key, value in {"nsd_tolerance_mm": 9.0, "regions": {"whole": [1, 2]}}.items():
+        with pytest.raises(ValueError, match=rf"space\.task\.{key}: cannot be searched"):
+            search(2, {f"task.{key}": [value]}).settings(fit)
+    tried = search(2, {"task.labelled_share": [0.5]}).settings(fit)
+    assert tried == [{"task.labelled_share": 0.67}, {"task.labelled_share": 0.5}]
 
 
 def test_values_that_do_not_suit_each_other_are_refused() -> None:
@@ -130,3 +142,11 @@ def test_a_search_without_effect_is_refused(changes: dict[str, Any], message: st
     values = {k: v for k, v in {**BASE, **changes}.items() if v != {}}
     with pytest.raises(ConfigError, match=message):
         parse_config(FinetuneConfig, {**values, "store": "s", "search": {}})
+
+
+def test_what_is_wrong_without_the_search_is_not_put_down_to_it() -> None:
+    values = {**BASE, "store": "s", "head_only_steps": 5, "search": {}}
+    with pytest.raises(ConfigError) as refused:
+        parse_config(FinetuneConfig, values)
+    assert "head_only_steps: without effect where init is null" in str(refused.value)
+    assert "search" not in str(refused.value)
