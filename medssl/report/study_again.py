@@ -16,7 +16,8 @@ def rerun_section(record: StudyRecord) -> Section:
     commands = (
         "medssl label-efficiency run config.yaml --out STUDY\n"
         "medssl label-efficiency analyze config.yaml --out STUDY\n"
-        f"medssl audit STUDY --store STORE --rerun auto --expect-root {record.ledger_root}"
+        f"medssl audit STUDY --store STORE --rerun auto \\\n"
+        f"    --expect-root {record.ledger_root}"
     )
     parts: list[Part] = [
         text(

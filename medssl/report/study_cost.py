@@ -79,10 +79,15 @@ def price_of_labels(record: StudyRecord) -> list[Part]:
         prices.append(f"{kwh / saved:.3g} kWh")
     if not prices:
         return [text(f"{told}; what pretraining cost is not known.")]
+    doubt = (
+        ""
+        if savings["lo"] is not None and savings["lo"] > 1
+        else " The factor's interval does not exclude that none was saved."
+    )
     return [
         text(
             f"{told}: {_TURNED[censored]}{' and '.join(prices)} a label. An encoder that serves "
-            "further tasks is cheaper; the search for its recipe is not counted."
+            f"further tasks is cheaper; the search for its recipe is not counted.{doubt}"
         )
     ]
 

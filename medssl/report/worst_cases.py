@@ -120,8 +120,8 @@ def lines_of(
         lines = [f"{case.volume_uid[:8]}: mean Dice {number(case.score)}"]
     else:
         lines = [
-            f"{case.volume_uid[:8]}: {case.truth}, answered {case.answer}",
-            f"probability of {case.truth} {number(case.score)}",
+            f"{case.volume_uid[:8]}: class {case.truth}, answered {case.answer}",
+            f"probability of class {case.truth}: {number(case.score)}",
         ]
     if len(points) > 1 and case.versus is not None:
         arm, fraction = points[1]
