@@ -18,7 +18,14 @@ PAGE = Path(__file__).parent / "explanation" / "finetuning.md"
 RUNS = PAGE.with_suffix(".json")
 FEW = PAGE.with_name("few_labels.json")
 SEEDS = range(5)
+RATES = (1e-3, 2e-3)
 ARMS = {"scratch": "from scratch", "pretrained": "pretrained"}
+NAMES = {
+    "scratch": "from scratch",
+    "pretrained": "pretrained, all weights",
+    "pretrained_probe": "pretrained, linear probe",
+    "untrained_probe": "untrained, linear probe",
+}
 
 Results = dict[str, Any]
 
@@ -32,13 +39,18 @@ def with_interval(metrics: dict[str, float], name: str) -> str:
 def hippocampus(runs: Results) -> str:
     rows = []
     for arm, label in ARMS.items():
-        metrics = runs[f"hippocampus-{arm}"]["metrics"]
-        rows.append(
-            [label]
-            + [with_interval(metrics, name) for name in ("dice_mean", "dice/1", "dice/2")]
-            + [f"{metrics['test/hd95_mm_mean']:.2f}"]
-        )
-    return table(["", "Dice, mean", "anterior", "posterior", "HD95, mm"], rows)
+        tried = [runs[f"hippocampus-{arm}-{rate:g}"] for rate in RATES]
+        looks = [max(row["val/dice_mean"] for row in run["validation"]) for run in tried]
+        for rate, run, look in zip(RATES, tried, looks, strict=True):
+            metrics = run["metrics"]
+            chosen = " (chosen)" if look == max(looks) else ""
+            rows.append(
+                [f"{label}, rate {rate:g}{chosen}", f"{look:.4f}"]
+                + [with_interval(metrics, name) for name in ("dice_mean", "dice/1", "dice/2")]
+                + [f"{metrics['test/hd95_mm_mean']:.2f}"]
+            )
+    head = ["", "validation", "test: Dice, mean", "anterior", "posterior", "HD95, mm"]
+    return table(head, rows)
 
 
 def nodules(runs: Results) -> str:
@@ -67,16 +79,18 @@ def adrenal(runs: Results) -> str:
 def few(results: Results, store: str) -> str:
     found = results[store]
     rows = []
-    for arm, label in ARMS.items():
+    for arm in found["differences"] | {"scratch": None}:
         values = found["arms"][arm]
-        draws = " ".join(f"{value:.3f}" for value in values["draws"])
-        rows.append([label, f"{values['mean']:.3f}", _between(values), draws])
-    effect = found["difference"]
-    by_draw = zip(*(found["arms"][arm]["draws"] for arm in ARMS), strict=True)
-    gains = " ".join(f"{after - before:+.3f}" for before, after in by_draw)
-    rows.append(["difference", f"**{effect['delta']:+.3f}**", _between(effect), gains])
-    rows.append(["smallest that ten draws would show", f"{effect['mdd']:.3f}", "", ""])
-    return table(["", found["metric"].split("_")[0], "95 %", "each draw"], rows)
+        draws = " ".join(f"{value:.2f}" for value in values["draws"])
+        rows.append([NAMES[arm], f"**{values['mean']:.3f}**", _between(values), draws, ""])
+    rows.sort(key=lambda row: list(NAMES.values()).index(row[0]))
+    for arm, effect in found["differences"].items():
+        pairs = zip(found["arms"]["scratch"]["draws"], found["arms"][arm]["draws"], strict=True)
+        gains = " ".join(f"{after - before:+.2f}" for before, after in pairs)
+        told = [f"**{effect['delta']:+.3f}**", _between(effect), gains, f"{effect['mdd']:.3f}"]
+        rows.append([f"{NAMES[arm]}, minus from scratch", *told])
+    name = {"auc_macro": "AUC", "dice_mean": "Dice"}[found["metric"]]
+    return table(["", name, "95 %", "each draw", "detectable"], rows)
 
 
 def _between(values: dict[str, float]) -> str:

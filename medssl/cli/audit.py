@@ -62,9 +62,10 @@ def audit(
             rerun=rerun is not None,
         )
         _show(result)
-        print(f"mlflow:  {record_verdict(result)}")
         for crash in result.crashes:
             print(crash, file=sys.stderr)
+        print(f"mlflow:  {record_verdict(result)}")
+        print(f"audit:   {result.audit_json} and {result.page}")
     except (MedsslError, KeyboardInterrupt):
         raise
     except OSError as error:
@@ -84,7 +85,7 @@ def audit(
 
 
 def _show(result: AuditResult) -> None:
-    """A table of the checks, the verdict, and where it is written."""
+    """A table of the checks, the verdict, and the ledger's root."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -113,4 +114,3 @@ def _show(result: AuditResult) -> None:
     console.print(Text(f"verdict: {result.verdict}", "bold"), end="")
     console.print(Text(f" ({MEANINGS[Verdict(result.verdict)]})"))
     console.print(Text(f"root:    {result.ledger_root or 'unknown'}"))
-    print(f"audit:   {result.audit_json} and {result.page}")

@@ -152,7 +152,7 @@ def _notes(
         parts = [
             f"{config.split.folds} folds of {count_of(len(labelled.frame), 'case')} of "
             f"{count_of(patients, 'patient')}, each tested once; in each fold "
-            f"{config.split.val:.0%} of the others validate"
+            f"{_share(config.split.val)} of the others validate"
         ]
     else:
         parts = [
@@ -170,6 +170,10 @@ def _notes(
         tested = volumes_of_cases(store, cases[cases["split"] == "test"], config.channels)
         notes.append(told_of_pretraining(config.init, store, tested))
     return notes
+
+
+def _share(part: float) -> str:
+    return f"{part:.0%}" if part else "none"
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 
 from medssl.audit.checks import rerun
 from medssl.audit.result import Status
+from medssl.efficiency.config import StudyConfig
 from medssl.efficiency.publish import analyse_study
 from medssl.efficiency.study import run_study
 from medssl.store import open_store
 
-from ..efficiency.test_real_cells import bright_store as bright_store
-from ..efficiency.test_real_cells import config_of
+from ..efficiency.conftest import bright_config as bright_config
+from ..efficiency.conftest import bright_store as bright_store
 from .conftest import Study
 
 
@@ -26,12 +28,12 @@ class _NoTracker:
 
 
 @pytest.fixture
-def trained(bright_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def trained(
+    bright_config: Callable[..., StudyConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Study:
     """Two arms, one fraction, one draw, two steps."""
     monkeypatch.setattr("medssl.tracking.start", lambda *_, **__: _NoTracker())
-    task = {"name": "classification", "label": "bright"}
-    changes: dict[str, Any] = {"arms": ["scratch", "permuted_labels"], "fractions": [1.0]}
-    config = config_of(bright_store, task, "auc_macro", **changes)
+    config = bright_config(arms=["scratch", "permuted_labels"], fractions=[1.0])
     run_study(config, tmp_path / "study")
     analyse_study(config, tmp_path / "study")
     return Study(tmp_path / "study")

@@ -1,0 +1,111 @@
+"""What fine-tuning reaches on three public sets, by the example configurations:
+
+python benchmarks/finetuning.py STORES OUT
+
+STORES holds the stores hippocampus, lung_nodules and adrenal, made by `medssl ingest`. Runs go to
+OUT/runs; those that are there are not done again. With --collect FILE the results of all finished
+runs are written as the file that docs/make_finetuning.py makes tables of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SEEDS = range(5)  # fixed before the first of these runs
+RATES = (1e-3, 2e-3)
+TWO_CORES = "runtime.threads=2"
+
+
+def runs_of(out: Path) -> dict[str, tuple[str, list[str]]]:
+    """Name of each run -> its configuration under configs/, and overrides; in order."""
+    encoder = ["init=" + str(out / "runs" / "hippocampus-mae"), "model=null"]
+    starts = {"scratch": [], "pretrained": encoder}
+    return {
+        "hippocampus-mae": ("pretrain/hippocampus.yaml", [TWO_CORES]),
+        **{
+            f"hippocampus-{arm}-{rate:g}": (
+                "finetune/hippocampus.yaml",
+                [TWO_CORES, f"optim.lr={rate}", *start],
+            )
+            for arm, start in starts.items()
+            for rate in RATES
+        },
+        "lung_nodules": ("finetune/lung_nodules_folds.yaml", []),
+        **{f"adrenal-{s}": ("finetune/adrenal.yaml", [f"seed={s}"]) for s in SEEDS},
+    }
+
+
+def do_run(stores: Path, out: Path, name: str) -> None:
+    """One pretraining or fine-tuning, resumed or done already."""
+    from medssl.config import load_config
+    from medssl.engine.config import PretrainConfig
+    from medssl.engine.pretrain import pretrain
+    from medssl.transfer.config import FinetuneConfig
+    from medssl.transfer.finetune import finetune
+
+    path, overrides = runs_of(out)[name]
+    store = stores / name.split("-")[0]
+    overrides = [f"store={store}", *overrides]
+    run = out / "runs" / name
+    if path.startswith("pretrain"):
+        pretrain(load_config(PretrainConfig, CONFIGS / path, overrides), run)
+    else:
+        finetune(load_config(FinetuneConfig, CONFIGS / path, overrides), run)
+    print(name, "done", flush=True)
+
+
+def collect(out: Path, path: Path) -> None:
+    """The results of the runs that are finished, by name."""
+    found: dict[str, Any] = {}
+    for name in runs_of(out):
+        summary = out / "runs" / name / "summary.json"
+        if not summary.is_file():
+            continue
+        values = json.loads(summary.read_text(encoding="utf-8"))
+        kept = ("metrics", "seconds", "steps", "selected_step", "parts", "notes", "volumes")
+        found[name] = {key: values[key] for key in kept if key in values}
+        validation = _validation(out / "runs" / name)
+        if validation:
+            found[name]["validation"] = validation
+        if "folds" in values:
+            found[name]["folds"] = [fold["metrics"] for fold in values["folds"]]
+    path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _validation(run: Path) -> list[dict[str, float]]:
+    """Step and the metrics of every look at the validation part."""
+    log = run / "metrics.jsonl"
+    if not log.is_file():  # a cross-validation has one in each fold
+        return []
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return [
+        {key: row[key] for key in ("step", "val/dice_mean", "val/auc_macro") if key in row}
+        for row in rows
+        if any(key.startswith("val/") for key in row)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("stores", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", help="names of runs that begin so")
+    parser.add_argument("--collect", type=Path, help="gather what is done into this file")
+    given = parser.parse_args()
+    if given.collect:
+        collect(given.out, given.collect)
+        return
+    given.out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{given.out / 'mlflow.db'}")
+    for name in runs_of(given.out):
+        if not given.only or name.startswith(given.only):
+            do_run(given.stores, given.out, name)
+
+
+if __name__ == "__main__":
+    main()
