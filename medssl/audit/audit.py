@@ -91,7 +91,7 @@ def _run(check: Check, files: StudyFiles) -> tuple[CheckResult, str | None]:
         evidence = [digest or Evidence(damage.path, None)]
         finding = Finding(Status.FAIL, str(damage), evidence)
     except MedsslError as error:
-        finding = Finding(Status.FAIL, str(error))
+        finding = Finding(Status.FAIL, _placeless(str(error), files))
     except Exception as error:
         crash = f"check {check.id}:\n{traceback.format_exc()}"
         finding = Finding(
@@ -100,6 +100,16 @@ def _run(check: Check, files: StudyFiles) -> tuple[CheckResult, str | None]:
         )
     observed = "".join(c if c.isprintable() else "\ufffd" for c in finding.observed)
     return CheckResult(check.id, finding.status, check.rule, observed, finding.evidence), crash
+
+
+def _placeless(message: str, files: StudyFiles) -> str:
+    """The message without the folders of this machine: it is written beside the study."""
+    store, encoder = files.brought.store, files.brought.encoder
+    places = {"STORE": store and store.root, "ENCODER": encoder, "STUDY": files.root}
+    for name, place in places.items():
+        if place is not None:
+            message = message.replace(str(place), name)
+    return message
 
 
 def _brought(

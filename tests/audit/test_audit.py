@@ -13,10 +13,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from medssl.audit.audit import _run as run_check
 from medssl.audit.audit import audit
-from medssl.audit.result import Status
+from medssl.audit.result import Check, Finding, Status
+from medssl.audit.study_files import StudyFiles
 from medssl.efficiency.canonical import sha256_file
-from medssl.errors import ConfigError, StudyError
+from medssl.errors import ConfigError, StoreError, StudyError
 
 READ = [
     *("plan.json", "cases.parquet", "splits.parquet", "instances.parquet", "pretrain.parquet"),
@@ -189,3 +191,15 @@ def test_a_bug_of_ours_is_told_apart_from_a_fault_of_the_study(
     done = _command(str(study.root))
     assert done.exit_code == 5
     assert "internal error" in done.output
+
+
+def test_an_error_of_a_check_names_no_folder_of_this_machine(study: Any) -> None:
+    """Its text goes into audit.json, which travels with the study."""
+
+    def fails(files: Any) -> Finding:
+        raise StoreError(f"{files.root}/volumes: cannot be read")
+
+    result, crash = run_check(Check("X1", "a rule", "FAIL", fails), StudyFiles(study.root))
+    assert crash is None
+    assert result.status is Status.FAIL
+    assert result.observed == "STUDY/volumes: cannot be read"
