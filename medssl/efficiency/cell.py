@@ -24,11 +24,11 @@ from medssl.efficiency import subsets
 from medssl.efficiency.arms import fit_of_arm, permuted_labels
 from medssl.efficiency.canonical import canonical_json, sha256_file, sha256_json
 from medssl.efficiency.cells import Cell, StudyPaths
-from medssl.efficiency.cost import Meter
 from medssl.efficiency.events import Tell
 from medssl.efficiency.grid_progress import StepCounter
 from medssl.efficiency.plan import cell_seed, read_plan, write_table
 from medssl.efficiency.provenance import machine, provenance
+from medssl.engine.cost import Meter, cost_figures
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import StudyError
 from medssl.models.config import ModelConfig
@@ -254,11 +254,7 @@ class CellTrainer:
             "setting": tuned.setting,
             "provenance": {**provenance(), **machine()},
             "fitted_on": fitted_on(config, cases),
-            "cost": {
-                "seconds": seconds,
-                "peak_memory_bytes": meter.peak_memory_bytes,
-                "kwh": meter.kwh,
-            },
+            "cost": {"seconds": seconds, **meter.state_dict()},
             "representation": (
                 _finite(probe.figures(encoder)) if probe is not None and encoder else None
             ),
@@ -404,13 +400,8 @@ def _figures(predictions: pd.DataFrame, record: Mapping[str, Any]) -> dict[str, 
     test = all_metrics(predictions[predictions["split"] == "test"])
     figures = {f"test/{name}": value for name, value in test.items()}
     cost, seen = record["cost"], record["representation"] or {}
-    figures |= {
-        "cost/steps": float(sum(trial["steps"] for trial in record["trials"])),
-        "cost/seconds": cost["seconds"],
-        "cost/peak_mem": float(cost["peak_memory_bytes"]),
-    }
-    if cost["kwh"] is not None:
-        figures["cost/kwh"] = cost["kwh"]
+    figures |= cost_figures(cost)
+    figures["cost/steps"] = float(sum(trial["steps"] for trial in record["trials"]))
     short = {"alignment": "align", "uniformity": "uniform"}
     figures |= {
         f"repr/{short.get(n, n)}": float(v) for n, v in seen.items() if isinstance(v, float)

@@ -22,6 +22,7 @@ from medssl.augment.loader import Loader
 from medssl.engine import execution
 from medssl.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from medssl.engine.config import OptimConfig, RuntimeConfig
+from medssl.engine.cost import Meter
 from medssl.engine.distributed import World
 from medssl.engine.guard import Guard, most_suspect, suspects
 from medssl.engine.memory import shortage_told
@@ -66,6 +67,7 @@ def train(
     validate_every: int = 0,
     keep_best: str | None = None,
     patience: int | None = None,
+    meter: Meter | None = None,
 ) -> TrainOutcome:
     """Train `module` for `steps` steps, resuming from the run's newest checkpoint.
 
@@ -78,6 +80,8 @@ def train(
             checkpoints/best.safetensors. The last ones are in checkpoints/last.safetensors.
         patience: training ends early once this many calls of `validate` in a row gave no higher
             value of `keep_best`; None: it does not.
+        meter: the leading process's, entered by the caller; each checkpoint keeps what it has
+            measured, and a resumed run counts on from there.
 
     Raises:
         ConfigError: a batch cannot be cut into as many equal parts as asked for.
@@ -86,7 +90,7 @@ def train(
         OutOfMemory: network and batch are too large for the device.
         Interrupted: SIGTERM or SIGUSR1 came to one of the processes; a checkpoint is written.
     """
-    loop = _Loop(module, source, optim, runtime, steps, seed, run, world, tracker, groups)
+    loop = _Loop(module, source, optim, runtime, steps, seed, run, world, tracker, groups, meter)
     if loop.world.leads and kernels.library() is None:
         run.log(
             "patches are drawn without compiled loops, several times slower; install a C compiler, "
@@ -118,12 +122,14 @@ class _Loop:
         world: World | None,
         tracker: MetricLog | None,
         groups: Sequence[ParameterGroup] | None,
+        meter: Meter | None,
     ) -> None:
         if runtime.threads is not None:
             torch.set_num_threads(runtime.threads)
         self.world = world or World(0, 1, default_device())
         self.source, self.optim, self.runtime = source, optim, runtime
         self.steps, self.seed, self.run, self.tracker = steps, seed, run, tracker
+        self.meter = meter
         check_parts(source.global_batch, self.world.size, optim.accumulate)
         self.module = module.to(self.world.device)
         execution.set_up(self.module, runtime)
@@ -164,6 +170,8 @@ class _Loop:
         self.seconds = float(training["seconds"])
         self.best_step, self.best_value = training["best_step"], training["best_value"]
         self.looks_in_vain = int(training.get("looks_in_vain", 0))
+        if self.meter is not None and training.get("cost") is not None:
+            self.meter.load_state_dict(training["cost"])
         if self.world.leads:
             self.run.forget_metrics_after(self.step)
             self.run.log(f"resumed at step {self.step}")
@@ -345,6 +353,7 @@ class _Loop:
                 "best_step": self.best_step,
                 "best_value": self.best_value,
                 "looks_in_vain": self.looks_in_vain,
+                "cost": None if self.meter is None else self.meter.state_dict(),
             }
             save_checkpoint(self.run.checkpoints, self.step, self.module.state_dict(), training)
 

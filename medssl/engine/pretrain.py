@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medssl import tracking
 from medssl.augment.device_source import DevicePretrainSource
 from medssl.augment.pretraining import PretrainSource
 from medssl.config import without_paths
 from medssl.engine.config import PretrainConfig
+from medssl.engine.cost import Meter, cost_figures
 from medssl.engine.distributed import World, joined_world
 from medssl.engine.health import Watch, watch_of
-from medssl.engine.loop import TrainOutcome, train
+from medssl.engine.loop import train
 from medssl.engine.population import pretraining_rows, write_population
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.seeding import seed_weights
@@ -125,23 +127,27 @@ def _pretrain(
             if watch is not None:
                 watch.before_training()
         every = world.agreed(watch.every if watch else 0)
-        outcome = train(
-            method,
-            source,
-            optim=config.optim,
-            runtime=config.runtime,
-            steps=config.steps,
-            seed=config.seed,
-            run=run,
-            world=world,
-            tracker=tracker,
-            progress=progress,
-            what=f"pretraining ({config.method.name}, {len(rows)} volumes)",
-            validate=(watch or _looked_at_elsewhere) if every else None,
-            validate_every=every,
-        )
-        if tracker is not None:
-            _finish(config, store, method, run, outcome, len(rows), tracker, watch)
+        meter = Meter() if world.leads else None
+        with meter or nullcontext():
+            outcome = train(
+                method,
+                source,
+                optim=config.optim,
+                runtime=config.runtime,
+                steps=config.steps,
+                seed=config.seed,
+                run=run,
+                world=world,
+                tracker=tracker,
+                progress=progress,
+                what=f"pretraining ({config.method.name}, {len(rows)} volumes)",
+                validate=(watch or _looked_at_elsewhere) if every else None,
+                validate_every=every,
+                meter=meter,
+            )
+        if tracker is not None and meter is not None:
+            cost = {"seconds": outcome.seconds, **meter.state_dict()}
+            _finish(config, store, method, run, cost, len(rows), tracker, watch)
         status = "FINISHED"
     except CollapseError as error:
         if tracker is not None:
@@ -210,12 +216,16 @@ def _finish(
     store: Store,
     method: Method,
     run: RunFolder,
-    outcome: TrainOutcome,
+    cost: dict[str, Any],
     volumes: int,
     tracker: tracking.Tracker,
     watch: Watch | None,
 ) -> None:
-    """Write the encoder, the report and the summary, in this order."""
+    """Write the encoder, the report and the summary, in this order.
+
+    Args:
+        cost: {seconds, peak_memory_bytes, kwh} of the steps, with the looks between them.
+    """
     encoder = run.checkpoints / "encoder.safetensors"
     config_text = json.dumps(without_paths(config), sort_keys=True)
     save_weights(
@@ -234,8 +244,8 @@ def _finish(
     losses = [row["train/loss"] for row in run.read_metrics() if "train/loss" in row]
     for path in (encoder, _report(config, run, volumes, watch)):
         tracker.artifact(path)
-    tracker.log(config.steps, {"cost/seconds": outcome.seconds, "cost/steps": config.steps})
-    run.finish({"seconds": outcome.seconds, "volumes": volumes, "final_loss": losses[-1]})
+    tracker.log(config.steps, {**cost_figures(cost), "cost/steps": config.steps})
+    run.finish({**cost, "volumes": volumes, "final_loss": losses[-1]})
 
 
 def _report(config: PretrainConfig, run: RunFolder, volumes: int, watch: Watch | None) -> Path:
