@@ -11,7 +11,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "medssl.cell/1"
 WEIGHTS = "model.safetensors"
+_COST = "cost"  # what the parts of a cell that was cut short cost
 
 
 class CellConfig(FitConfig):
@@ -126,7 +128,7 @@ class CellTrainer:
         try:
             tell(_begun(config, cases))
             story = _Story(self, cell, config, cases, settings, tell)
-            with Meter() as meter:
+            with _measured(run) as meter:
                 tuned = tune(
                     self._train,
                     config,
@@ -259,6 +261,20 @@ class CellTrainer:
                 _finite(probe.figures(encoder)) if probe is not None and encoder else None
             ),
         }
+
+
+@contextmanager
+def _measured(run: RunFolder) -> Iterator[Meter]:
+    """Measure what is done to a cell, with what was measured of it before it was cut short."""
+    meter = Meter()
+    kept = run.recall(_COST)
+    if kept is not None:
+        meter.load_state_dict(json.loads(kept))
+    try:
+        with meter:
+            yield meter
+    finally:
+        run.remember(_COST, json.dumps(meter.state_dict()))
 
 
 def settings_of(plan: Mapping[str, Any], cell: Cell) -> list[Setting]:

@@ -45,7 +45,10 @@ def cost_section(record: StudyRecord) -> Section:
         table(head, rows),
         text(
             "Wall-clock time of training, tuning and predicting on the machines named below. "
-            "A dash: not measured; energy is measured where codecarbon is installed."
+            "A dash: not measured. Energy is measured or estimated where codecarbon is installed: "
+            "that of the whole machine, so that cells trained side by side on one machine each "
+            "count what all of them drew. Of a training of several processes memory is that of "
+            "the leading one, and energy that of its machine."
         ),
     ]
     return Section("Cost", [*parts, *price_of_labels(record)])

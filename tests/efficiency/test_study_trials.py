@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +19,7 @@ from medssl.efficiency.canonical import canonical_json, sha256_json
 from medssl.efficiency.config import StudyConfig
 from medssl.efficiency.ledger import read_ledger, verify_chain
 from medssl.efficiency.study import run_study
+from medssl.errors import StudyError
 
 Make = Callable[..., StudyConfig]
 LR = "optim.lr"
@@ -124,6 +127,32 @@ def test_cell_json_says_what_was_fitted_on_whom_and_what_it_cost(
     assert {"git_commit", "env_sha256", "torch", "threads", "device", "deterministic"} <= set(
         record["provenance"]
     )
+
+
+@pytest.mark.usefixtures("no_tracking")
+def test_a_cell_that_was_cut_short_says_what_both_its_parts_cost(
+    make_config: Make, tmp_path: Path, fake_train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tracker(output_handlers: list[Any], **_: Any) -> Any:
+        """In the place of codecarbon's: 0.25 kWh are drawn until it is stopped."""
+        told = SimpleNamespace(energy_consumed=0.25)
+        stop = lambda: output_handlers[0].out(told, None)  # noqa: E731
+        return SimpleNamespace(start=lambda: None, stop=stop)
+
+    module = ModuleType("codecarbon")
+    module.OfflineEmissionsTracker = tracker  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "codecarbon", module)
+    study, config = tmp_path / "study", make_config(fractions=[1.0], draws=1)
+    fake_train.fails = {"scratch_1_0"}
+    with pytest.raises(StudyError):
+        run_study(config, study, train=fake_train)
+    fake_train.fails = set()
+    run_study(config, study, train=fake_train)
+    cost = {
+        arm: json.loads((study / f"cells/{arm}_1_0/cell.json").read_bytes())["cost"]
+        for arm in ("scratch", "ssl_ft")
+    }
+    assert (cost["scratch"]["kwh"], cost["ssl_ft"]["kwh"]) == (0.5, 0.25)
 
 
 @pytest.mark.usefixtures("no_tracking")

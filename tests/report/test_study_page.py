@@ -17,7 +17,7 @@ from medssl.report.page import figure_png
 from medssl.report.reporting_items import GUIDELINES
 from medssl.report.study import write_study_report
 from medssl.report.study_checklists import HAVE
-from medssl.report.study_cost import price_of_labels
+from medssl.report.study_cost import cost_section, price_of_labels
 from medssl.report.study_limits import limits
 from medssl.report.study_record import StudyRecord
 from medssl.report.study_verdict import headline
@@ -205,6 +205,34 @@ def test_the_price_of_a_saved_label_is_the_cost_over_the_labels(record: StudyRec
     paid = StudyRecord(**{**vars(paid), "analysis": lost})
     assert "saved no label" in price_of_labels(paid)[0]["text"]
     assert price_of_labels(record) == []
+
+
+def test_the_cost_of_pretraining_and_of_each_arm_stands_in_its_row(record: StudyRecord) -> None:
+    pretraining = {
+        "method": "mae",
+        "steps": 12_000,
+        "seconds": 90.0,
+        "peak_memory_bytes": 3 * 2**30,
+        "kwh": 0.1234,
+    }
+    cells = [
+        {
+            "arm": "scratch",
+            "trials": [{"steps": 50}, {"steps": 50}],
+            "cost": {"seconds": 30.0, "peak_memory_bytes": size * 2**20, "kwh": kwh},
+        }
+        for size, kwh in ((400, 0.25), (600, 0.5))
+    ]
+    told = {"pretraining": pretraining, "cells": cells}
+    rows = cost_section(StudyRecord(**{**vars(record), **told})).parts[0]["rows"]
+    shown = [[cell["text"] for cell in row] for row in rows]
+    assert shown == [
+        ["pretraining (mae)", "–", "–", "12,000", "–", "90 s", "3.0 GiB", "0.123 kWh"],
+        ["from scratch", "2", "4", "200", "30 s", "60 s", "600 MiB", "0.75 kWh"],
+    ]
+    cells[0]["cost"]["kwh"] = None  # a sum over some of the cells would be too small
+    rows = cost_section(StudyRecord(**{**vars(record), **told})).parts[0]["rows"]
+    assert [row[-1]["text"] for row in rows] == ["0.123 kWh", "–"]
 
 
 def test_guidelines_are_told_in_order_and_whole() -> None:
