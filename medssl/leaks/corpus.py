@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import StoreError, StudyError
-from medssl.store import open_store
+from medssl.store import Store, open_store
 from medssl.store.parts import read_columns
 
 COLUMNS = (
@@ -85,10 +85,14 @@ def read_learned(study: Path) -> Corpus:
     keys = frozenset(str(e.get("store_key_id") or "") for e in encoders if e)
     seen = _frame(study, "pretrain.parquet")
     files = _table(study, "pretrain_instances.parquet")
+    # An encoder mostly saw the development cases too; one that has changed since stays twice.
+    volumes = pd.concat([development.volumes, seen]).drop_duplicates(
+        ["volume_uid", "pixel_sha256"], ignore_index=True
+    )
     tables = [development.instances, files]
     return Corpus(
         f"{development.what} and {len(seen):,} volumes of its encoder's pretraining",
-        pd.concat([development.volumes, seen], ignore_index=True),
+        volumes,
         None if None in tables else pa.concat_tables(tables),
         development.key_ids | (keys or frozenset({""})),
     )
@@ -97,8 +101,7 @@ def read_learned(study: Path) -> Corpus:
 def _of_store(path: Path) -> Corpus:
     store = open_store(path)
     frame = store.columns(*COLUMNS, *_SHAPE)
-    thin = frame[list(_SHAPE)].min(axis=1) < THIN
-    volumes = _texts(frame.reset_index(drop=True)).assign(thin=thin.to_numpy(bool))
+    volumes = _texts(frame.reset_index(drop=True)).assign(thin=_thin(frame).to_numpy(bool))
     return Corpus(
         f"a store of {len(volumes):,} volumes",
         volumes,
@@ -172,6 +175,30 @@ def _texts(frame: pd.DataFrame) -> pd.DataFrame:
 def _plain(table: pa.Table) -> pa.Table:
     """Text columns of one type, whatever the file has."""
     return table.select(list(_INSTANCES)).cast(pa.schema([(n, pa.string()) for n in _INSTANCES]))
+
+
+def _thin(frame: pd.DataFrame) -> pd.Series:
+    return frame[list(_SHAPE)].min(axis=1) < THIN
+
+
+def thin_volumes(store: Store) -> set[str]:
+    """volume_uid of the store's volumes that are too thin for their perceptual hash to say much."""
+    frame = store.columns(*_SHAPE)
+    return set(frame.index[_thin(frame)])
+
+
+def with_thin(corpora: Sequence[Corpus], stores: Sequence[Path]) -> list[Corpus]:
+    """The corpora with `thin` as the stores know it; runs and studies do not say it themselves."""
+    thin = set().union(*(thin_volumes(open_store(root)) for root in stores))
+    return [
+        replace(
+            corpus,
+            volumes=corpus.volumes.assign(
+                thin=corpus.volumes["thin"] | corpus.volumes["volume_uid"].isin(thin)
+            ),
+        )
+        for corpus in corpora
+    ]
 
 
 def located(corpora: Sequence[Corpus], stores: Sequence[Path]) -> dict[str, Path]:

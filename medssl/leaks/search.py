@@ -12,7 +12,7 @@ import pandas as pd
 from medssl.efficiency.canonical import canonical_json
 from medssl.errors import ConfigError
 from medssl.leaks.config import LeaksConfig
-from medssl.leaks.corpus import Corpus, located, read_corpus, read_learned
+from medssl.leaks.corpus import Corpus, located, read_corpus, read_learned, with_thin
 from medssl.leaks.embedded import embed_all, read_embeddings
 from medssl.leaks.near import MOST_PAIRS, NearPairs, find_near_looks, find_near_vectors
 from medssl.leaks.rulings import RULINGS, Ruling, pair_id, read_rulings
@@ -92,6 +92,7 @@ def search(config: LeaksConfig, out: Path, progress: Progress = SILENT) -> Leaks
     for corpus in (a, b):
         if corpus.volumes.empty:
             raise ConfigError(f"nothing to compare: {corpus.what}")
+    a, b = with_thin((a, b), config.stores)
     stores = located((a, b), config.stores)
     rulings = read_rulings(out / RULINGS)
     vectors = None if not config.embeddings else read_embeddings(config.embeddings)
@@ -141,7 +142,10 @@ def _pairs(
     rulings: dict[str, Ruling],
 ) -> pd.DataFrame:
     """All pairs that are listed: exact ones first, then near ones by kind and distance."""
-    pixels_a, pixels_b = (c.volumes.set_index("volume_uid")["pixel_sha256"] for c in (a, b))
+    pixels_a, pixels_b = (
+        c.volumes.drop_duplicates("volume_uid").set_index("volume_uid")["pixel_sha256"]
+        for c in (a, b)
+    )
     frames = []
     for found in shared:
         uids = found.pairs

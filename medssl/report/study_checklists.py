@@ -22,33 +22,36 @@ HAVE: dict[str, tuple[Callable[[StudyRecord], bool], str]] = {
 
 
 def checklist_section(record: StudyRecord) -> Section:
-    """A table for each guideline, behind a line that counts."""
-    parts = [
-        text(
-            "What this page answers, item by item, in our words; the guidelines' own texts decide. "
-            "Partly: the files say some of it. What only the authors know is theirs to say."
-        )
+    """How far each guideline is answered and what its items were checked against; the items."""
+    answers = {g.name: [answered(item, record) for item in g.items] for g in GUIDELINES}
+    counts = [
+        (f"{g.name}, {g.reference}", *_counted(answers[g.name]), g.checked) for g in GUIDELINES
     ]
-    for name, items in GUIDELINES.items():
-        rows = [answered(item, record) for item in items]
-        parts.append(
-            details(f"{name}: {_counted(rows)}", [table(["", "asks", "here", "where"], rows)])
-        )
-    return Section("Reporting guidelines", parts)
+    return Section(
+        "Reporting guidelines",
+        [
+            text(
+                "What this page answers, item by item, in our words; the guidelines' own texts "
+                "decide. Partly: the files say some of it. What only the authors know is theirs "
+                "to say."
+            ),
+            table(["guideline", "yes", "partly", "no", "items checked against"], counts),
+            *(
+                details(f"{name}: {len(rows)} items", [table(["", "asks", "here", "where"], rows)])
+                for name, rows in answers.items()
+            ),
+        ],
+    )
 
 
 def answered(item: Item, record: StudyRecord) -> tuple[str, str, str, str]:
-    """Number, question, yes, partly or no, and where; no where the study lacks what it takes."""
+    """Number, question, yes, partly or no, and where, or what the study lacks for it."""
     if item.needs:
         has, lacking = HAVE[item.needs]
         if not has(record):
-            answer = "partly" if item.needs == "pictures" else "no"
-            return item.number, item.asks, answer, lacking
+            return item.number, item.asks, item.without, lacking
     return item.number, item.asks, item.answer, item.where
 
 
-def _counted(rows: Sequence[tuple[str, str, str, str]]) -> str:
-    counts = {answer: sum(row[2] == answer for row in rows) for answer in ("yes", "partly", "no")}
-    return (
-        f"{counts['yes']} of {len(rows)} answered, {counts['partly']} in part, {counts['no']} not"
-    )
+def _counted(rows: Sequence[tuple[str, str, str, str]]) -> tuple[int, ...]:
+    return tuple(sum(row[2] == answer for row in rows) for answer in ("yes", "partly", "no"))

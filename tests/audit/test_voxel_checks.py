@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.audit.checks import images, masks
+from medssl.audit.checks import images, masks, near_duplicates
 from medssl.audit.result import Status
 from medssl.errors import StudyError
 from medssl.store import Store, open_store
@@ -31,14 +31,18 @@ SEGMENTATION: dict[str, Any] = {
 
 
 def _store(
-    root: Path, cases: pd.DataFrame, blank: tuple[str, ...] = (), key: str = "key-1"
+    root: Path,
+    cases: pd.DataFrame,
+    blank: tuple[str, ...] = (),
+    key: str = "key-1",
+    shape: tuple[int, int, int] = SHAPE,
 ) -> Store:
     """Voxels and reference masks of the cases; those of `blank` hold one value."""
     create_store(root, key, {})
     manifest, labels = [], []
     for case in cases.to_dict("records"):
         uid = case["volume_uid"]
-        stored = np.random.default_rng(int(uid[:6], 16)).integers(0, 99, SHAPE).astype("i2")
+        stored = np.random.default_rng(int(uid[:6], 16)).integers(0, 99, shape).astype("i2")
         write_voxels(root / volume_path(uid), stored * (uid not in blank))
         write_voxels(root / volume_path(uid, "labels"), reference_mask(uid))
         row = {name: case[name] for name in ("volume_uid", "patient_key", "pixel_sha256")}
@@ -58,6 +62,24 @@ def _store(
 
 def _cases(study: Any) -> pd.DataFrame:
     return pd.read_parquet(study.root / "cases.parquet")
+
+
+@pytest.mark.parametrize(("slices", "status"), [(7, Status.NOT_RUN), (8, Status.WARN)])
+def test_l3_asks_no_hash_of_a_few_slices(
+    copied: Callable[..., Any], tmp_path: Path, slices: int, status: Status
+) -> None:
+    study = copied()
+    looks = _cases(study).query("role == 'test'")["perceptual_hash"].iloc[2]
+
+    def copy(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[frame.index[frame["role"] == "dev"][0], "perceptual_hash"] = looks
+        return frame
+
+    study.edit_table("cases.parquet", copy)
+    store = _store(tmp_path / "store", _cases(study), shape=(20, slices, 24))
+    assert study.check(near_duplicates.CHECK).status is Status.WARN
+    finding = study.check(near_duplicates.CHECK, store=store)
+    assert finding.status is status
 
 
 @pytest.mark.parametrize(

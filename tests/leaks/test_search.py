@@ -203,6 +203,34 @@ def test_a_study_is_compared_with_what_it_learned_from(
     assert not search(LeaksConfig(a=same_key), tmp_path / "out").undecided
 
 
+def test_an_encoder_that_saw_the_development_cases_adds_none(first: Path, tmp_path: Path) -> None:
+    study = study_of(tmp_path / "study", first, first, ("key", "key"))
+    seen = pd.read_parquet(study / "pretrain.parquet").iloc[12:]
+    seen.to_parquet(study / "pretrain.parquet", index=False)
+    files = pd.read_parquet(study / "pretrain_instances.parquet")
+    files = files[files["volume_uid"].isin(seen["volume_uid"])]
+    files.to_parquet(study / "pretrain_instances.parquet", index=False)
+    with_encoder = search(LeaksConfig(a=study), tmp_path / "with")
+    (study / "pretrain.parquet").unlink()
+    without = search(LeaksConfig(a=study), tmp_path / "without")
+    assert len(found(without)) > 0
+    pd.testing.assert_frame_equal(found(with_encoder), found(without))
+    assert with_encoder.near[0].compared == without.near[0].compared > 0
+
+
+def test_thin_volumes_of_a_study_are_known_by_the_store(
+    make_store: Make, make_anatomy: Anatomy, tmp_path: Path
+) -> None:
+    scans = {f"t{n}": (f"person {n}", make_anatomy(n)[:7]) for n in range(60)}
+    store = make_store(tmp_path / "thin", scans)
+    study = study_of(tmp_path / "study", store, store, ("key", "key"))
+    (study / "pretrain.parquet").unlink()
+    blind = search(LeaksConfig(a=study), tmp_path / "blind")
+    assert (blind.near[0].compared, blind.near[0].left_out) == (12 * 48, 0)
+    seeing = search(LeaksConfig(a=study, stores=(store,)), tmp_path / "seeing")
+    assert (seeing.near[0].compared, seeing.near[0].left_out) == (0, 60)
+
+
 def test_embeddings_from_files(first: Path, second: Path, tmp_path: Path, uid_of: UidOf) -> None:
     rng = np.random.default_rng(0)
     vectors = {}

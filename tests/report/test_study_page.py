@@ -14,9 +14,9 @@ from medssl.efficiency.cells import Cell, StudyPaths
 from medssl.report.arm_styles import arm_style, moved_apart
 from medssl.report.learning_curve import learning_curve, savings_text
 from medssl.report.page import figure_png
-from medssl.report.reporting_items import GUIDELINES
+from medssl.report.reporting_items import GUIDELINES, Item
 from medssl.report.study import write_study_report
-from medssl.report.study_checklists import HAVE
+from medssl.report.study_checklists import HAVE, answered, checklist_section
 from medssl.report.study_cost import cost_section, price_of_labels
 from medssl.report.study_limits import limits
 from medssl.report.study_record import StudyRecord
@@ -236,14 +236,93 @@ def test_the_cost_of_pretraining_and_of_each_arm_stands_in_its_row(record: Study
 
 
 def test_guidelines_are_told_in_order_and_whole() -> None:
-    counts = {name.split(" (")[0]: len(items) for name, items in GUIDELINES.items()}
-    assert counts == {"CLAIM 2024": 44, "TRIPOD+AI": 52, "STARD-AI": 48}
-    for items in GUIDELINES.values():
-        numbers = [(int(re.sub(r"\D", "", i.number)), i.number) for i in items]
-        assert numbers == sorted(numbers)
-        assert len(set(numbers)) == len(numbers)
-        assert {i.answer for i in items} == {"yes", "partly", "no"}
-        assert {i.needs for i in items} <= {"", *HAVE}
+    """Numbers as the guidelines count: CLAIM straight on, the others with items in parts."""
+    parts = {
+        "CLAIM 2024": (44, {}),
+        "TRIPOD+AI": (
+            27,
+            {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef"}
+            | {20: "abc", 23: "ab", 27: "abc"},
+        ),
+        "STARD-AI": (40, {15: "abcd", 16: "abc", 17: "ab", 26: "ab", 40: "ab"}),
+    }
+    assert [g.name for g in GUIDELINES] == list(parts)
+    for guideline in GUIDELINES:
+        last, split = parts[guideline.name]
+        assert [i.number for i in guideline.items] == [
+            f"{n}{letter}" for n in range(1, last + 1) for letter in split.get(n, [""])
+        ]
+        assert {i.answer for i in guideline.items} == {"yes", "partly", "no"}
+        assert {i.without for i in guideline.items} <= {"partly", "no"}
+        assert {i.needs for i in guideline.items} <= {"", *HAVE}
+
+
+@pytest.mark.parametrize(
+    ("name", "topics"),
+    [
+        (
+            "CLAIM 2024",
+            "5 prospective, 7 sources, 11 de-identification, 13 acquired, 14 reference, "
+            "17 test set, 18 annotators, 20 disjoint, 21 size, 23 library, 24 weights, "
+            "27 ensembles, 29 uncertainty, 31 explanation, 33 external, 34 registration, "
+            "36 characteristics, 39 failures, 40 limitations, 42 protocol, 44 funding",
+        ),
+        (
+            "TRIPOD+AI",
+            "3c inequalities, 5b dates, 6c treatments, 7 preparation, 8c blinding, 10 size, "
+            "11 missing, 12d clusters, 12f updating, 13 imbalance, 14 fairness, 15 thresholds, "
+            "17 ethical, 18d registration, 18f code, 19 public, 20c development, 22 in full, "
+            "23a intervals, 24 updating, 26 limitations, 27a missing input",
+        ),
+        (
+            "STARD-AI",
+            "6 ethical, 7 eligibility, 10 consecutive, 12 annotated, 13 devices, 15c cut-offs, "
+            "15d who is to use, 16a reference, 19 indeterminate, 20 missing, 22 size, 23 fairness, "
+            "24 diagram, 26a severity, 27 time, 29 external, 30 tabulated, 32 harm, "
+            "33 limitations, 36 registration, 38 funding, 39 commercial, 40b audited",
+        ),
+    ],
+)
+def test_items_ask_what_the_lists_ask_under_their_number(name: str, topics: str) -> None:
+    """Topics as the lists that were read give them, where one shifted by a place would show."""
+    (items,) = (g.items for g in GUIDELINES if g.name == name)
+    asks = {item.number: item.asks for item in items}
+    for topic in topics.split(", "):
+        number, word = topic.split(" ", 1)
+        assert word in asks[number], number
+
+
+def test_page_says_beside_a_guideline_what_its_items_were_checked_against(
+    record: StudyRecord,
+) -> None:
+    _, counts, *lists = checklist_section(record).parts
+    for row, guideline, whole in zip(counts["rows"], GUIDELINES, lists, strict=True):
+        told = [cell["text"] for cell in row]
+        assert guideline.name in told[0]
+        assert guideline.reference in told[0]
+        assert told[-1] == guideline.checked
+        answers = [cells[2]["text"] for cells in whole["parts"][0]["rows"]]
+        assert told[1:4] == [str(answers.count(word)) for word in ("yes", "partly", "no")]
+        assert len(answers) == len(guideline.items)
+    read = {g.name: "not the article" not in g.checked for g in GUIDELINES}
+    assert read == {"CLAIM 2024": True, "TRIPOD+AI": False, "STARD-AI": False}
+
+
+def test_answers_lead_to_sections_of_the_page(tmp_path: Path, record: StudyRecord) -> None:
+    png = figure_png(learning_curve(record.analysis["curve"], "auc_macro", LSF))
+    html = write_study_report(tmp_path / "report.html", record, png).read_text(encoding="utf-8")
+    headings = set(re.findall(r"<h2[^>]*>([^<]*)</h2>", html))
+    for item in (i for g in GUIDELINES for i in g.items if not i.where.startswith("the ")):
+        assert set(item.where.split(":")[0].split(", ")) <= headings, item
+
+
+def test_an_item_falls_back_where_the_study_lacks_what_it_takes(record: StudyRecord) -> None:
+    by_group = Item("23a", "by group", "yes", "Subgroups", "groups", "partly")
+    assert answered(by_group, record)[2:] == ("partly", HAVE["groups"][1])
+    stated = Item("4", "aims", "yes", "Claim", "claim")
+    assert answered(stated, record)[2:] == ("yes", "Claim")
+    unstated = StudyRecord(**{**vars(record), "analysis": {**record.analysis, "claim": None}})
+    assert answered(stated, unstated)[2:] == ("no", HAVE["claim"][1])
 
 
 def test_no_two_arms_look_alike_without_colour() -> None:

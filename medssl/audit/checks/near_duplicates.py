@@ -8,6 +8,7 @@ from medssl.audit.result import Check, Finding, Status
 from medssl.audit.study_files import CASES, PRETRAIN, DamagedFile, StudyFiles
 from medssl.audit.wording import counted, key, listed
 from medssl.errors import StudyError
+from medssl.leaks.corpus import thin_volumes
 from medssl.leaks.near import NearPairs, find_near_looks
 from medssl.leaks.rulings import RULINGS, Ruling, read_rulings
 
@@ -28,6 +29,9 @@ def run(study: StudyFiles) -> Finding:
     others = others.drop_duplicates("volume_uid", ignore_index=True)
     test = cases[cases["role"] == "test"].reindex(columns=_COLUMNS, fill_value="")
     test = test.reset_index(drop=True)
+    if study.brought.store is not None:
+        thin = thin_volumes(study.brought.store)
+        test, others = (f.assign(thin=f["volume_uid"].isin(thin)) for f in (test, others))
     rulings = _rulings(study)
     if rulings:
         read.append(RULED)
@@ -94,7 +98,7 @@ def _compared(found: NearPairs) -> str:
             "more"
         )
     if found.left_out:
-        told += f"; {counted(found.left_out, 'volume')} without a hash not compared"
+        told += f"; {counted(found.left_out, 'volume')} too thin or without a hash not compared"
     return told
 
 
