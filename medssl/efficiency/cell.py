@@ -237,7 +237,6 @@ class CellTrainer:
     ) -> dict[str, Any]:
         """What cell.json holds."""
         encoder = tuned.trained.encoder
-        probe = self._probe_set if encoder is not None else None
         return {
             "schema": SCHEMA,
             **cell.facts,
@@ -257,10 +256,21 @@ class CellTrainer:
             "provenance": {**provenance(), **machine()},
             "fitted_on": fitted_on(config, cases),
             "cost": {"seconds": seconds, **meter.state_dict()},
-            "representation": (
-                _finite(probe.figures(encoder)) if probe is not None and encoder else None
-            ),
+            "representation": None if encoder is None else self._look_at(encoder, cases, config),
         }
+
+    def _look_at(
+        self, encoder: Encoder, cases: pd.DataFrame, config: CellConfig
+    ) -> dict[str, Any] | None:
+        """What cell.json holds of the encoder; None where there is no probe set."""
+        from medssl.efficiency.representation import neighbours_auc
+
+        if self._probe_set is None:
+            return None
+        figures: dict[str, Any] = _finite(self._probe_set.figures(encoder))
+        if self.plan["task"]["kind"] == "classification":
+            figures["knn"] = neighbours_auc(encoder, self.store, cases, config)
+        return figures
 
 
 @contextmanager

@@ -160,6 +160,8 @@ class StudyConfig(Config):
         return self.search.settings(self.fit)
 
     def _search_problems(self) -> list[str]:
+        if "batch_size" in self.search.space:
+            return ["search.space.batch_size: cannot be searched, every arm has the same batch"]
         idle = [key for key in self.search.space if key in _OF_ENCODERS]
         if idle and self.search.trials > 1:
             return [f"search.space.{idle[0]}: without effect in arm scratch, which has no encoder"]

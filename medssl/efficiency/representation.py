@@ -1,9 +1,14 @@
-"""How a cell's encoder spreads scans out, without labels, on the same patches for all cells."""
+"""How a cell's encoder spreads scans out, on the same patches for all cells, and what lies near.
+
+The first takes no labels; the second those that the cell was given, and no others.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -21,7 +26,10 @@ from medssl.methods.representation import (
 from medssl.models.config import ModelConfig
 from medssl.models.encoder import Encoder
 from medssl.store import Store
+from medssl.transfer.classification_metrics import auc_macro
 from medssl.transfer.config import FitConfig
+from medssl.transfer.embedding import embed_volumes
+from medssl.transfer.probe import knn_probe
 
 VOLUMES = 64
 
@@ -79,3 +87,30 @@ def draw_probe_set(
     )
     with torch.no_grad():
         return ProbeSet(draw_probe(store, rows, look), fit)
+
+
+def neighbours_auc(
+    encoder: Encoder, store: Store, cases: pd.DataFrame, fit: FitConfig
+) -> float | None:
+    """Macro AUC of the cell's validation cases where the nearest training cases vote.
+
+    See `medssl.transfer.probe.knn_probe`. None without a validation part, or where a class is
+    missing in one of the two parts.
+
+    Args:
+        cases: volume_uid, split (train, val), y_true: the cell's subset.
+    """
+    train, val = (cases[cases["split"] == part] for part in ("train", "val"))
+    classes = int(cases["y_true"].max()) + 1
+    if any(part["y_true"].nunique() < max(2, classes) for part in (train, val)):
+        return None
+    uids = [*train["volume_uid"], *val["volume_uid"]]
+    embedded = embed_volumes(
+        encoder, store, uids, fit.augment.patch, fit.batch_size, channels=fit.channels
+    )
+    y = train["y_true"].to_numpy(np.int64)
+    votes = knn_probe(embedded[: len(train)], y, embedded[len(train) :])
+    logits = np.log(np.maximum(votes, 1e-12))
+    columns = {f"logit_{number}": logits[:, number] for number in range(classes)}
+    found = auc_macro(pd.DataFrame({"y_true": val["y_true"].to_numpy(), **columns}))
+    return found if math.isfinite(found) else None

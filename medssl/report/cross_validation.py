@@ -185,7 +185,7 @@ def _curves(run: RunFolder, config: FinetuneConfig, done: list[FoldResult]) -> l
         ]
         if rows:
             folds = [f"fold {number}" for number in range(len(done))]
-            png = figure_png(loss_curve(rows, folds))
+            png = figure_png(loss_curve(rows, folds, metric))
             (run.path / name).write_bytes(png)
             parts.append(figure(png, caption))
     return parts

@@ -27,15 +27,21 @@ def new_figure(width: float = 7.0, height: float = 3.6) -> tuple[Figure, Axes]:
     return drawn, axes
 
 
-def loss_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
-    """Metrics over steps; `rows` are the lines of a run's metrics.jsonl."""
+def loss_curve(
+    rows: Sequence[Mapping[str, float]], names: Sequence[str], quantity: str = "value"
+) -> Figure:
+    """Metrics over steps; `rows` are the lines of a run's metrics.jsonl.
+
+    Args:
+        quantity: what several names have in common, for the axis.
+    """
     drawn, axes = new_figure()
     for number, name in enumerate(names):
         points = [(row["step"], row[name]) for row in rows if name in row]
         steps, values = zip(*points, strict=True) if points else ((), ())
         axes.plot(steps, values, color=COLOURS[number % len(COLOURS)], linewidth=1.8, label=name)
     axes.set_xlabel("step")
-    axes.set_ylabel(names[0] if len(names) == 1 else "value")
+    axes.set_ylabel(names[0] if len(names) == 1 else quantity)
     if len(names) > 1:
         axes.legend(frameon=False)
     return drawn

@@ -12,7 +12,7 @@ from medssl.report.page import Part, Section, details, figure, subheading, table
 from medssl.report.study_record import Json, StudyRecord
 from medssl.report.study_words import arm_name, number, percent
 
-_FIGURES = ("rankme", "alpha", "alignment", "uniformity")
+_FIGURES = ("rankme", "alpha", "alignment", "uniformity", "knn")
 
 
 def health_section(record: StudyRecord) -> Section:
@@ -76,14 +76,15 @@ def _of_cells(record: StudyRecord) -> list[Part]:
                 )
     if not rows:
         return [text("The cells' encoders were not looked at.")]
-    head = ["arm", "share", "RankMe", "α-ReQ", "alignment", "uniformity", "collapsed"]
+    head = ["arm", "share", "RankMe", "α-ReQ", "alignment", "uniformity", "kNN", "collapsed"]
     return [
         subheading("In the cells"),
         text(
             "Of each cell's encoder on the same patches of development scans, mean over draws. "
             "RankMe: effective number of directions (higher: more are used). α-ReQ: exponent with "
             "which their variance falls. Alignment: distance of two views of a scan. Uniformity: "
-            "more negative is more evenly spread."
+            "more negative is more evenly spread. kNN: AUC of the subset's validation cases where "
+            "the nearest training cases vote."
         ),
         details("Every arm and share", [table(head, rows)])
         if len(rows) > 12
@@ -92,5 +93,5 @@ def _of_cells(record: StudyRecord) -> list[Part]:
 
 
 def _mean(seen: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    known = [float(figures[name]) for figures in seen if figures[name] is not None]
+    known = [float(figures[name]) for figures in seen if figures.get(name) is not None]
     return float(np.mean(known)) if known else None

@@ -138,6 +138,10 @@ def test_permuted_labels_are_a_function_of_the_plan() -> None:
             "search.space.encoder_lr_factor: without effect in arm scratch",
         ),
         (
+            {"search": {"trials": 2, "space": {"batch_size": [4]}}},
+            "search.space.batch_size: cannot be searched, every arm has the same batch",
+        ),
+        (
             {"search": {"trials": 2, "space": {"optim.rate": [0.1]}}},
             r"search\.space\.optim\.rate: the training has no such key",
         ),
