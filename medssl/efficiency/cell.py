@@ -83,6 +83,7 @@ class StudyWork:
 
     Attributes:
         threads: of torch's, for one cell; None: its own choice.
+        workers: processes that train cells on this machine beside each other.
     """
 
     root: Path
@@ -91,6 +92,7 @@ class StudyWork:
     encoder: Path | None
     plan_sha256: str
     threads: int | None = None
+    workers: int = 1
 
 
 class CellTrainer:
@@ -128,7 +130,7 @@ class CellTrainer:
         try:
             tell(_begun(config, cases))
             story = _Story(self, cell, config, cases, settings, tell)
-            with _measured(run) as meter:
+            with _measured(run, 1 / self.work.workers) as meter:
                 tuned = tune(
                     self._train,
                     config,
@@ -274,9 +276,9 @@ class CellTrainer:
 
 
 @contextmanager
-def _measured(run: RunFolder) -> Iterator[Meter]:
+def _measured(run: RunFolder, share: float) -> Iterator[Meter]:
     """Measure what is done to a cell, with what was measured of it before it was cut short."""
-    meter = Meter()
+    meter = Meter(share)
     kept = run.recall(_COST)
     if kept is not None:
         meter.load_state_dict(json.loads(kept))

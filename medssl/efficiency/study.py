@@ -199,6 +199,7 @@ class _Grid:
             None if config.encoder is None else config.encoder.resolve(),
             self.plan_sha256,
             threads_of(workers) if workers > 1 else None,
+            1 if scheduler is not None else workers,
         )
         if scheduler is not None:
             from medssl.efficiency.cluster import ClusterCrew

@@ -29,6 +29,10 @@ class Meter:
     process drew after it last kept its state and was killed is in no sum, nor are the seconds of
     the steps that are taken again.
 
+    Args:
+        share: of the machine's energy, what is counted: 1 / n where n processes do such work
+            on it beside each other.
+
     Attributes:
         peak_memory_bytes: the most that this process had at once, of its GPU's memory where there
             is one, else resident in main memory. Where the system cannot be asked for less, since
@@ -38,7 +42,8 @@ class Meter:
             estimates it. None where no part of the run could measure it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
+        self._share = share
         self.peak_memory_bytes = 0
         self.kwh: float | None = None
         self._earlier_kwh: float | None = None
@@ -76,7 +81,7 @@ class Meter:
         self.peak_memory_bytes = max(self.peak_memory_bytes, _peak())
         now = self._energy.kwh if self._energy is not None else None
         if now is not None:
-            self.kwh = (self._earlier_kwh or 0.0) + now
+            self.kwh = (self._earlier_kwh or 0.0) + self._share * now
 
 
 def cost_figures(cost: Mapping[str, Any]) -> dict[str, float]:

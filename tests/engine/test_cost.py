@@ -99,6 +99,15 @@ def test_a_counter_that_fails_costs_its_figure_alone(
     assert meter.kwh == kwh
 
 
+def test_processes_beside_each_other_share_what_the_machine_drew(counted: Counted) -> None:
+    counted()
+    meter = Meter(share=0.25)
+    meter.load_state_dict({"peak_memory_bytes": 0, "kwh": 10.0})
+    with meter:
+        assert meter.state_dict()["kwh"] == 10.25
+    assert meter.kwh == 10.5
+
+
 def test_energy_is_added_over_the_parts_that_measured_it(counted: Counted) -> None:
     state: dict[str, Any] = {"peak_memory_bytes": 10**15, "kwh": None}
     seen = []
