@@ -47,8 +47,8 @@ def cost_section(record: StudyRecord) -> Section:
             "Wall-clock time of training, tuning and predicting on the machines named below. "
             "A dash: not measured. Energy is measured or estimated where codecarbon is installed: "
             "that of the whole machine, shared out equally among the workers of --workers; on a "
-            "cluster each worker counts its machine whole. Of a training of several processes memory is that of "
-            "the leading one, and energy that of its machine."
+            "cluster each worker counts its machine whole. Of a training of several processes "
+            "memory is that of the leading one, and energy that of its machine."
         ),
     ]
     return Section("Cost", [*parts, *price_of_labels(record)])
