@@ -84,7 +84,13 @@ def name_lines(axes: Axes, ends: Sequence[tuple[str, float, float]], right: floa
             fontsize=9,
             fontweight="bold",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": "#9aa3ad", "linewidth": 0.7, "shrinkA": 1},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "#9aa3ad",
+                "linewidth": 0.7,
+                "shrinkA": 2,
+                "relpos": (0, 0.5),  # to where the name begins, not to its middle
+            },
             annotation_clip=False,
         )
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from medssl.report.study_words import percent, spread_of
 
-_WIDTH, _BOX, _LINE, _PAD = 760, 348, 18, 12
+_WIDTH, _BOX, _LINE, _PAD = 864, 400, 18, 12
 
 _HEAD = ' font-weight="600"'
 
