@@ -122,7 +122,9 @@ def _subset_lines(plan: dict[str, Any]) -> list[str]:
         low, high = sizes["cases"].min(), sizes["cases"].max()
         labels = f"{low}" if low == high else f"{low} to {high}"
         val = int(sizes["val_patients"].max())
-        validation = f"validation by {val} of the patients" if val else "no validation: last weights"
+        validation = (
+            f"validation by {val} of the patients" if val else "no validation: last weights"
+        )
         patients = int(sizes["patients"].iloc[0])
         lines.append(f"  {fraction:>4.0%}: {patients} patients, {labels} labels, {validation}")
     return lines
