@@ -23,8 +23,8 @@ from make_methods import table, with_tables
 FOLDER = Path(__file__).parent / "studies"
 PAGE = FOLDER / "README.md"
 TRAVELS = (
-    *("config.yaml", "plan.json", "claim.yaml", "ledger.jsonl", "analysis.json", "audit.json"),
-    *("cases.parquet", "instances.parquet", "splits.parquet", "pretraining.json"),
+    *("config.yaml", "plan.json", "claim.yaml", "ledger.jsonl", "analysis.json", "curve.png"),
+    *("audit.json", "cases.parquet", "instances.parquet", "splits.parquet", "pretraining.json"),
     *("pretrain.parquet", "pretrain_instances.parquet"),
     *("predictions/*.parquet", "cells/*/cell.json", "leaks/rulings.jsonl"),
 )
