@@ -61,6 +61,11 @@ deviation that the difference really has between studies; above 1 the interval i
 needed. *False support*: share of studies that call a claim SUPPORTED whose arm is worse by just the
 margin of 0.02. *False telling*: share that find the baseline's curve steep enough where it rises by
 just the margin. Both may be 5 %.
+
+With 200 studies a share of 5 % has a standard error of 1.5 points. Three of the four rows where
+false support came to 6 % or more were simulated again in 2000 studies each: with 20 draws, 300
+patients and a spread of 0 and 0.03 it is 4.3 and 4.4 %, with 10 draws, 100 patients of three
+cases and no spread 4.0 %.
 """
 _LSF_INTRODUCTION = f"""## The label-savings factor
 
