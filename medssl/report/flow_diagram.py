@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from medssl.report.study_words import percent, spread_of
 
 _WIDTH, _BOX, _LINE, _PAD = 864, 400, 18, 12
+_LETTERS = 56  # that a line of a box holds
 
 _HEAD = ' font-weight="600"'
 
@@ -25,7 +27,9 @@ def flow_diagram(plan: Mapping[str, Any]) -> str:
     left, right = 10, _WIDTH - _BOX - 10
     drawn, y = [], 10
     top = ["In the store", f"{_count(found, 'volume')}"]
-    excluded = ["Left out", *(_excluded(e) for e in left_out)] if left_out else ["Left out: none"]
+    excluded = ["Left out: none"]
+    if left_out:
+        excluded = ["Left out", *(part for e in left_out for part in _lines(_excluded(e)))]
     labelled = ["Labelled", _people(data["patients"], data["cases"])]
     drawn.append(_box(left, y, top))
     drawn.append(_box(right, y, excluded))
@@ -74,6 +78,10 @@ def _subsets(plan: Mapping[str, Any]) -> list[str]:
 
 def _excluded(exclusion: Mapping[str, Any]) -> str:
     return f"{exclusion['reason']}: {_people(exclusion['patients'], exclusion['cases'])}"
+
+
+def _lines(words: str) -> list[str]:
+    return wrap(words, _LETTERS, subsequent_indent="\u2003")
 
 
 def _people(patients: int, cases: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from medssl.efficiency.cells import Cell, StudyPaths
 from medssl.report.arm_styles import arm_style, moved_apart
+from medssl.report.flow_diagram import flow_diagram
 from medssl.report.learning_curve import learning_curve, savings_text
 from medssl.report.page import figure_png
 from medssl.report.reporting_items import GUIDELINES, Item
@@ -386,3 +388,17 @@ def test_curve_draws_every_draw_and_the_arrow_only_where_labels_are_saved() -> N
     loses = {**LSF, "scratch_labels": 75.0, "pretrained_labels": 160.0}
     none = learning_curve(_points(), "auc_macro", loses).axes[0]
     assert not any("fewer labels" in t.get_text() for t in none.texts)
+
+
+def test_long_reasons_stay_within_their_box() -> None:
+    reason = "the store has no label of the task's classes for them"
+    counts = ("patients", "cases", "test_patients", "test_cases", "dev_patients", "dev_cases")
+    plan = {
+        "data": dict.fromkeys(counts, 1000),
+        "exclusions": [{"reason": reason, "patients": 1234, "cases": 5678}],
+        "subsets": [{"fraction": 1.0, "patients": 9, "cases": 9, "val_cases": 0}],
+    }
+    shown = re.findall(r"<text[^>]*>([^<]*)</text>", flow_diagram(plan))
+    assert max(len(html.unescape(line)) for line in shown) <= 56
+    words = html.unescape(" ".join(shown)).replace("\u2003", "")
+    assert f"{reason}: 1,234 patients, 5,678 volumes" in words
