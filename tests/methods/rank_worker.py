@@ -9,6 +9,7 @@ longer than what they compute.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing.connection
 import sys
 import typing
@@ -105,6 +106,10 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         parallel = torch.nn.parallel.DistributedDataParallel(method, broadcast_buffers=False)
         save_file(train(method, parallel, part), folder / f"{name} {world} {rank}")
     torch.distributed.barrier()  # none leaves while another still sends
+    # A DDP that outlived the group would take it down while it holds the interpreter's lock, and
+    # wait for a thread of gloo's that may be waiting for that lock.
+    del method, parallel
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 
