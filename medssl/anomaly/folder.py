@@ -3,7 +3,7 @@
 scores.csv       one row for each volume, the most unusual first once all are done
 maps/<uid>.nii.gz  the map of each volume, on its own grid
 usual.json       with `healthy`: what is usual in each modality, by bins of smoothed intensity
-usual.jsonl      what each healthy scan added to it
+usual.jsonl      what each healthy scan added to it; nothing, where it could not be read
 """
 
 from __future__ import annotations
@@ -83,13 +83,20 @@ class Scores:
 
 
 class UsualSoFar:
-    """What the healthy scans that are done add up to."""
+    """What the healthy scans that are done add up to.
+
+    Attributes:
+        done: what each added; None where it could not be read.
+    """
 
     def __init__(self, out: Path) -> None:
         self._edges, self._sums = out / "usual.json", out / "usual.jsonl"
         known = _whole_lines(self._sums, json.loads)
-        self.done: dict[str, BinSums] = {
-            row["volume_uid"]: BinSums(*(np.array(row[n]) for n in ("number", "total", "squares")))
+        names = [field.name for field in fields(BinSums)]
+        self.done: dict[str, BinSums | None] = {
+            row["volume_uid"]: BinSums(*(np.array(row[n]) for n in names))
+            if names[0] in row
+            else None
             for row in known
         }
 
@@ -104,10 +111,11 @@ class UsualSoFar:
         edges: list[float] = known[modality]["edges"]
         return edges
 
-    def add(self, volume_uid: str, sums: BinSums) -> None:
-        """Keep what one scan adds."""
+    def add(self, volume_uid: str, sums: BinSums | None) -> None:
+        """Keep what one scan adds; None where it could not be read."""
         self.done[volume_uid] = sums
-        told = {name: value.tolist() for name, value in asdict(sums).items()}
+        added = {} if sums is None else asdict(sums)
+        told = {name: value.tolist() for name, value in added.items()}
         with self._sums.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"volume_uid": volume_uid, **told}) + "\n")
 

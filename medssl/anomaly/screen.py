@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,14 @@ def screen(config: AnomalyConfig, out: Path, progress: Progress = SILENT) -> Ano
             run.log(note)
             progress.say(note)
         work = _Work(model, config.repeats, run, progress)
-        usual = None if healthy is None else work.usual(healthy)
+        usual = None
+        if healthy is not None:
+            usual, unread = work.usual(healthy)
+            if unread:
+                notes.append(
+                    f"{unread} of {count_of(len(healthy.manifest))} in the healthy store could "
+                    f"not be read, and what is usual was learned without: see {out / 'run.log'}"
+                )
         scores = Scores(out)
         scores.keep(store.manifest.index)
         todo = [str(uid) for uid in store.manifest.index if not scores.is_done(str(uid))]
@@ -154,8 +162,15 @@ class _Work:
         self.patch = model.config.augment.patch
         self.of_window = passes(model.method, repeats)
 
-    def usual(self, healthy: Store) -> dict[str, Usual]:
-        """What error is usual in each modality, of all healthy scans: their numbers differ."""
+    def usual(self, healthy: Store) -> tuple[dict[str, Usual], int]:
+        """What error is usual in each modality: their numbers differ.
+
+        Of all healthy scans that could be read; the second value says how many could not. Once
+        something was scored beside the others, these stay out, so that all scores mean the same.
+
+        Raises:
+            StoreError: no scan of a modality could be read.
+        """
         reader = Reader(healthy, _UNCACHED)
         scans = {str(uid): _scan(healthy.row(str(uid))) for uid in healthy.manifest.index}
         of_modality: dict[str, list[str]] = {}
@@ -168,26 +183,48 @@ class _Work:
         }
         todo = [uid for uid in scans if uid not in so_far.done]
         self._start("what is usual", [scans[uid] for uid in todo], list(scans.values()))
+        unread = []
         try:
             for uid in todo:
-                found = screened(reader, scans[uid], self.patch)
+                found = self._read(reader, scans[uid], "healthy volume")
+                if found is None:
+                    unread.append(uid)
+                    continue
                 error = self._error(found, scans[uid])
                 so_far.add(uid, BinSums.of(found, error, edges[scans[uid].modality]))
         finally:
             self.progress.finish()
         usual = {}
         for modality, uids in of_modality.items():
-            every = [so_far.done[uid] for uid in uids]
+            every = [sums for uid in uids if (sums := so_far.done.get(uid)) is not None]
+            if not every:
+                raise StoreError(_none_read(modality, len(uids), self.run))
             usual[modality] = Usual.of(edges[modality], sum(every[1:], start=every[0]))
+        for uid in unread:
+            so_far.add(uid, None)
         so_far.finish(usual)
-        return usual
+        return usual, sum(so_far.done[uid] is None for uid in scans)
 
     def _edges(
         self, so_far: UsualSoFar, modality: str, reader: Reader, scans: list[ScanInfo]
     ) -> list[float]:
-        return so_far.edges(
-            modality, lambda: bin_edges(screened(reader, scan, self.patch) for scan in scans)
-        )
+        def make() -> list[float]:
+            every = (self._read(reader, scan, "healthy volume") for scan in scans)
+            found = (one for one in every if one is not None)
+            first = next(found, None)
+            if first is None:
+                raise StoreError(_none_read(modality, len(scans), self.run))
+            return bin_edges(chain([first], found))
+
+        return so_far.edges(modality, make)
+
+    def _read(self, reader: Reader, scan: ScanInfo, what: str) -> Screened | None:
+        """The scan; None, and a line in the log, where its voxels cannot be read."""
+        try:
+            return screened(reader, scan, self.patch)
+        except StoreError as unreadable:
+            self.run.log(f"{what} {scan.volume_uid}: {unreadable}")
+            return None
 
     def score(
         self, store: Store, todo: list[str], usual: dict[str, Usual] | None, scores: Scores
@@ -200,11 +237,9 @@ class _Work:
         self._start("screening", scans, everything)
         try:
             for scan in scans:
-                try:
-                    found = screened(reader, scan, self.patch)
-                except StoreError as unreadable:
+                found = self._read(reader, scan, "volume")
+                if found is None:
                     failed += 1
-                    self.run.log(f"volume {scan.volume_uid}: {unreadable}")
                     self.progress.advance(windows_of(scan, self.patch) * self.of_window)
                     continue
                 error = self._error(found, scan)
@@ -236,6 +271,13 @@ class _Work:
             for scans in (todo, every)
         )
         self.progress.start(f"{what} ({len(every)} volumes, passes)", whole, done=whole - left)
+
+
+def _none_read(modality: str, number: int, run: RunFolder) -> str:
+    return (
+        f"none of the {number} {modality} volumes in the healthy store could be read: see "
+        f"{run.path / 'run.log'}; restore them, then run the same command again"
+    )
 
 
 def _bind(run: RunFolder, what: str, digest: str) -> None:

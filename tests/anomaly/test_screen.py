@@ -194,6 +194,42 @@ def test_a_volume_that_cannot_be_read_does_not_end_the_others(
     assert (result.scored, result.done_before, result.failed) == (1, 4, 0)
 
 
+def test_a_healthy_volume_that_cannot_be_read_is_left_out_and_told(
+    make_store, make_waves, pretrained: Path, store: Path, healthy: Path, tmp_path: Path
+) -> None:
+    damaged = healthy / volume_path(f"{202:032x}")
+    whole = damaged.read_bytes()
+    damaged.unlink()
+    config = AnomalyConfig(run=pretrained, store=store, healthy=healthy)
+    result = screen(config, tmp_path / "out")
+    assert (result.scored, result.failed) == (5, 0)
+    assert result.notes[-1].startswith("1 of 3 volumes in the healthy store could not be read")
+    assert f"healthy volume {202:032x}" in (tmp_path / "out" / "run.log").read_text()
+    others = {f"{n:032x}": (f"well{n}", make_waves(n)) for n in (200, 201)}
+    fewer = make_store(tmp_path / "fewer", others)
+    alone = screen(config.model_copy(update={"healthy": fewer}), tmp_path / "alone")
+    assert result.table.read_text() == alone.table.read_text()
+    # It has come back, but the scores that are there were made without it.
+    damaged.write_bytes(whole)
+    result.table.write_text("\n".join(result.table.read_text().splitlines()[:-2]) + "\n")
+    again = screen(config, tmp_path / "out")
+    assert (again.scored, again.done_before) == (2, 3)
+    assert again.notes[-1] == result.notes[-1]
+    assert again.table.read_text() == alone.table.read_text()
+
+
+def test_healthy_volumes_of_which_none_can_be_read_end_the_screening(
+    pretrained: Path, store: Path, healthy: Path, tmp_path: Path
+) -> None:
+    (healthy / "volumes").rename(tmp_path / "elsewhere")
+    config = AnomalyConfig(run=pretrained, store=store, healthy=healthy)
+    with pytest.raises(StoreError, match="none of the 3 MR volumes in the healthy store"):
+        screen(config, tmp_path / "out")
+    (tmp_path / "elsewhere").rename(healthy / "volumes")
+    result = screen(config, tmp_path / "out")
+    assert (result.scored, result.notes) == (5, [])
+
+
 def test_what_is_usual_in_mr_does_not_depend_on_ct(
     make_store, make_waves, pretrained: Path, healthy: Path, tmp_path: Path
 ) -> None:
