@@ -15,11 +15,18 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from medssl.efficiency.analysis import curve_points, effects_of
+from medssl.efficiency.cells import Cell
+from medssl.efficiency.curve import metric_grid
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 SEEDS = range(5)  # fixed before the first of these runs
 RATES = (1e-3, 2e-3)
 CHOSEN = 2e-3  # by validation with seed 0, for either arm; the further seeds take it
 FURTHER_SEEDS = (1, 2)
+LEVEL = 0.95
 ONE_CORE = "runtime.threads=1"
 
 
@@ -77,7 +84,35 @@ def collect(out: Path, path: Path) -> None:
             found[name]["validation"] = validation
         if "folds" in values:
             found[name]["folds"] = [fold["metrics"] for fold in values["folds"]]
+    found["hippocampus-seeds"] = _seeds_compared(out)
     path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _seeds_compared(out: Path) -> dict[str, Any]:
+    """Dice of either arm at the chosen rate, by seed; the difference, over patients and seeds."""
+    arms, seeds = ["scratch", "pretrained"], (0, *FURTHER_SEEDS)
+    runs = {
+        Cell(arm, 1.0, at): out / "runs" / f"hippocampus-{arm}-{CHOSEN:g}-{seed}"
+        for arm in arms
+        for at, seed in enumerate(seeds)
+    }
+    frames = {cell: pd.read_parquet(run / "predictions.parquet") for cell, run in runs.items()}
+    cases = pd.read_parquet(next(iter(runs.values())) / "cases.parquet")
+    labelled = cases[cases["split"] != "test"]
+    patients = labelled["patient_key"].nunique()
+    plan = {
+        "arms": arms,
+        "fractions": [1.0],
+        "draws": len(seeds),
+        "statistics": {"replicates": 2000, "seed": 0},
+        "subsets": [{"fraction": 1.0, "cases": len(labelled), "patients": patients}],
+    }
+    grid = metric_grid(plan, frames, "dice_mean")
+    points, (effect,) = curve_points(grid, LEVEL), effects_of(grid, LEVEL)
+    return {
+        "arms": {p["arm"]: {k: p[k] for k in ("mean", "lo", "hi", "draws")} for p in points},
+        "difference": {k: effect[k] for k in ("delta", "lo", "hi")},
+    }
 
 
 def _validation(run: Path) -> list[dict[str, float]]:

@@ -39,7 +39,7 @@ def with_interval(metrics: dict[str, float], name: str) -> str:
 def hippocampus(runs: Results) -> str:
     rows = []
     for arm, label in ARMS.items():
-        tried = [runs[f"hippocampus-{arm}-{rate:g}"] for rate in RATES]
+        tried = [runs[f"hippocampus-{arm}-{rate:g}-0"] for rate in RATES]
         looks = [max(row["val/dice_mean"] for row in run["validation"]) for run in tried]
         for rate, run, look in zip(RATES, tried, looks, strict=True):
             metrics = run["metrics"]
@@ -51,6 +51,25 @@ def hippocampus(runs: Results) -> str:
             )
     head = ["", "validation", "test: Dice, mean", "anterior", "posterior", "HD95, mm"]
     return table(head, rows)
+
+
+def hippocampus_seeds(runs: Results) -> str:
+    """Either arm at the chosen rate under each seed, and the difference."""
+    found = runs["hippocampus-seeds"]
+    rows = [
+        [
+            label,
+            " ".join(f"{dice:.4f}" for dice in found["arms"][arm]["draws"]),
+            f"**{found['arms'][arm]['mean']:.4f}**",
+            _between(found["arms"][arm], 4),
+        ]
+        for arm, label in ARMS.items()
+    ]
+    pairs = zip(*(found["arms"][arm]["draws"] for arm in ARMS), strict=True)
+    gains = " ".join(f"{after - before:+.4f}" for before, after in pairs)
+    effect = found["difference"]
+    rows.append(["difference", gains, f"**{effect['delta']:+.4f}**", _between(effect, 4)])
+    return table(["Dice, rate 0.002", "seeds 0, 1, 2", "mean", "95 %"], rows)
 
 
 def nodules(runs: Results) -> str:
@@ -93,13 +112,18 @@ def few(results: Results, store: str) -> str:
     return table(["", name, "95 %", "each draw", "detectable"], rows)
 
 
-def _between(values: dict[str, float]) -> str:
-    return f"{values['lo']:.3f} to {values['hi']:.3f}"
+def _between(values: dict[str, float], digits: int = 3) -> str:
+    return f"{values['lo']:.{digits}f} to {values['hi']:.{digits}f}"
 
 
 def tables(runs: Results, results: Results) -> dict[str, str]:
     """Every table of the page by its name."""
-    made = {"hippocampus": hippocampus(runs), "nodules": nodules(runs), "adrenal": adrenal(runs)}
+    made = {
+        "hippocampus": hippocampus(runs),
+        "hippocampus seeds": hippocampus_seeds(runs),
+        "nodules": nodules(runs),
+        "adrenal": adrenal(runs),
+    }
     return made | {f"few {store}": few(results, store) for store in results}
 
 
