@@ -147,7 +147,7 @@ def check_parts(frame: pd.DataFrame) -> None:
         raise TrainingError(f"no labelled case in the part {' and '.join(empty)} of the split")
 
 
-def tested_and_learned(store: Store, cases: pd.DataFrame, channels: Channels | None) -> int:
+def copies_on_both_sides(store: Store, cases: pd.DataFrame, channels: Channels | None) -> int:
     """How many scans of the test part have the very values of one that trains or validates.
 
     Args:

@@ -20,10 +20,10 @@ from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
 from medssl.transfer.cases import (
     LabelledCases,
+    copies_on_both_sides,
     describe_parts,
     keep_cases,
     split_cases,
-    tested_and_learned,
 )
 from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.config import FinetuneConfig
@@ -173,7 +173,7 @@ def _notes(
         notes.append(f"{labelled.unlabelled} volumes without this label are left out")
     if without_part:
         notes.append(f"{without_part} labelled cases are in no part of the split")
-    copies = tested_and_learned(store, cases, config.channels)
+    copies = copies_on_both_sides(store, cases, config.channels)
     if copies:
         notes.append(
             f"LEAK: {copies} of the test scans are in training or validation too, under another "

@@ -15,9 +15,9 @@ from medssl.store.writer import write_part
 from medssl.transfer.cases import (
     check_classes,
     check_parts,
+    copies_on_both_sides,
     labelled_cases,
     split_cases,
-    tested_and_learned,
 )
 from medssl.transfer.config import SplitConfig
 from medssl.transfer.task_config import ClassificationTask, SegmentationTask
@@ -145,7 +145,7 @@ def test_copies_of_tested_scans_among_the_learned_are_counted(tmp_path: Path) ->
             "split": ["train", "test", "val", "test", "test", "test"],
         }
     )
-    assert tested_and_learned(store, cases, None) == 1  # 4 is 0; 5 and 1 are both tested
+    assert copies_on_both_sides(store, cases, None) == 1  # 4 is 0; 5 and 1 are both tested
     other = cases.assign(split=["test", "train", "test", "test", "train", "val"])
     folds = pd.concat([cases.assign(fold=0), other.assign(fold=1)])
-    assert tested_and_learned(store, folds, None) == 2
+    assert copies_on_both_sides(store, folds, None) == 2
