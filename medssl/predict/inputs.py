@@ -117,11 +117,10 @@ def open_input(config: PredictConfig, progress: Progress) -> Iterator[Given]:
         return
     work = config.out / ".work"
     try:
-        given = _ingested(config, work, progress)
-    except MedsslError:
+        yield _ingested(config, work, progress)
+    except MedsslError:  # the same call would end so again; after a kill or a full disk it goes on
         shutil.rmtree(work, ignore_errors=True)
         raise
-    yield given
     shutil.rmtree(work, ignore_errors=True)
 
 
