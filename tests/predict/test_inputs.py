@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from medssl.errors import ConfigError
 from medssl.predict.config import PredictConfig
 from medssl.predict.predict import predict
 
+from ..transfer.conftest import ball_scan, write_scans
 from .conftest import Ct
 
 WriteCt = Callable[..., Ct]
@@ -66,3 +69,32 @@ def test_after_a_stop_or_a_full_disk_the_scans_are_not_read_again(
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*.b2nd")} == read
     assert predict(config).predicted == 1
     assert not work.exists()
+
+
+def test_what_a_killed_call_left_of_another_input_is_not_predicted(
+    tmp_path: Path, write_ct: WriteCt, write_run: WriteRun
+) -> None:
+    write_ct(tmp_path / "first" / "a", seed=0)
+    write_ct(tmp_path / "second" / "b", seed=1)
+    write_scans(tmp_path / "store", [(*ball_scan(0)[:2], "p")], [])
+    run, out = write_run(tmp_path / "run"), tmp_path / "out"
+    config = PredictConfig(run=run, input=tmp_path / "first", out=out)
+    with pytest.raises(KeyboardInterrupt):
+        predict(config, Stopped(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        predict(
+            config.model_copy(update={"input": tmp_path / "store"}), Stopped(KeyboardInterrupt())
+        )
+    assert not (out / ".work").exists()
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(config, Stopped(KeyboardInterrupt()))
+    result = predict(config.model_copy(update={"input": tmp_path / "second"}))
+    assert result.predicted == 1
+    with (out / "predictions.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["input"] == "b"
+    (seg,) = (out / "seg").iterdir()
+    theirs = pydicom.dcmread(next((tmp_path / "second" / "b").iterdir()))
+    assert pydicom.dcmread(seg).StudyInstanceUID == theirs.StudyInstanceUID
+    assert not (out / ".work").exists()
