@@ -85,8 +85,8 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
 
     Raises:
         CheckpointError: `run` is no finished fine-tuning run.
-        ConfigError: INPUT is missing or holds no scan, OUT holds something else, or one lies in
-            the other.
+        ConfigError: INPUT is missing or holds no scan, OUT holds something else or predictions of
+            other weights or another INPUT, or one lies in the other.
         StoreError: INPUT is a store that cannot be read.
         OSError: the disk is full; what was predicted stays.
     """
@@ -95,7 +95,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     predictor = (
         _Segmenter(model) if isinstance(model.task, SegmentationTask) else _WholeVolumes(model)
     )
-    results = Results(config.out, model, predictor.columns)
+    results = Results(config.out, model, config.input, predictor.columns)
     try:
         with open_input(config, progress) as given:
             cases, alone = _cases(given, model.channels, progress)
