@@ -96,6 +96,8 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         _Segmenter(model) if isinstance(model.task, SegmentationTask) else _WholeVolumes(model)
     )
     results = Results(config.out, model, config.input, predictor.columns)
+    for line in model.told():
+        progress.say(line)
     try:
         with open_input(config, progress) as given:
             cases, alone = _cases(given, model.channels, progress)
@@ -287,7 +289,13 @@ class _WholeVolumes:
         probabilities = softmax(outputs)
         shown = [f"{p:.6f}" for p in probabilities]
         ranked = isinstance(self.model.task, OrdinalTask)
-        answer = median_rank(log_softmax(outputs)) if ranked else int(probabilities.argmax())
+        threshold = self.model.threshold
+        if ranked:
+            answer = median_rank(log_softmax(outputs))
+        elif threshold is not None:
+            answer = int(outputs[1] - outputs[0] >= threshold)
+        else:
+            answer = int(probabilities.argmax())
         return [self.model.classes[answer], *shown]
 
 
