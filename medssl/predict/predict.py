@@ -100,6 +100,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         with open_input(config, progress) as given:
             cases, alone = _cases(given, model.channels, progress)
             todo = [x for x in cases if not results.is_done(x.item, predictor.files(x.item))]
+            results.keep({x.item.name for x in cases} - {x.item.name for x in todo})
             failed = [*alone, *_predict_all(predictor, given, todo, results, progress)]
             results.finish([*given.refused, *failed])
             return PredictResult(
