@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,7 @@ class PredictResult:
         done_before: volumes that an earlier call had done.
         refused: files and series that ingest's judgement does not take.
         failed: volumes whose prediction broke down.
+        corrections: reason code -> how many of the volumes that have a row ingest corrected so.
     """
 
     out: Path
@@ -57,6 +58,7 @@ class PredictResult:
     done_before: int
     refused: tuple[Refused, ...]
     failed: tuple[Refused, ...]
+    corrections: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def table(self) -> Path:
@@ -65,10 +67,11 @@ class PredictResult:
     def lines(self) -> list[str]:
         """For the reader; the last one says where the results are."""
         lines = [f"{self.predicted} volumes predicted, {self.done_before} were done already"]
+        if self.corrections:
+            lines += ["corrected:", *_by_code(self.corrections)]
         if self.refused:
             lines.append(f"not taken: {len(self.refused)}")
-            counts = Counter(x.reason for x in self.refused)
-            lines += [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
+            lines += _by_code(Counter(x.reason for x in self.refused))
         if self.failed:
             lines.append(f"failed: {len(self.failed)}")
             causes = Counter(x.detail for x in self.failed)
@@ -76,6 +79,10 @@ class PredictResult:
         if self.refused or self.failed:
             lines.append(f"which: {self.out / 'not_predicted.csv'}")
         return [*lines, f"results: {self.table}"]
+
+
+def _by_code(counts: Mapping[str, int]) -> list[str]:
+    return [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
 
 
 def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult:
@@ -109,6 +116,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
                 done_before=len(cases) - len(todo),
                 refused=tuple(given.refused),
                 failed=tuple(failed),
+                corrections=results.corrections(),
             )
     finally:
         results.close()
@@ -142,7 +150,10 @@ def _cases(
     for uids, of_case in zip(match.volumes, scans, strict=True):
         told = " ".join(items[uid].scan_sha256 for uid in uids)
         digest = hashlib.sha256(told.encode()).hexdigest()
-        cases.append(_Case(replace(items[uids[0]], scan_sha256=digest), of_case))
+        codes = [code for uid in uids for code in items[uid].corrections.split("+") if code]
+        corrected = "+".join(dict.fromkeys(codes))
+        item = replace(items[uids[0]], scan_sha256=digest, corrections=corrected)
+        cases.append(_Case(item, of_case))
     return cases, alone
 
 

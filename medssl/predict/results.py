@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from medssl.store.writer import write_atomically
 
 Row = dict[str, str]
 _NAME = re.compile("[0-9a-f]{16}")
-_KNOWN = ("input", "part", "volume", "scan_sha256")
+_KNOWN = ("input", "part", "volume", "scan_sha256", "corrections")
 
 
 class Results:
@@ -57,7 +58,8 @@ class Results:
     def is_done(self, item: Item, files: Sequence[str]) -> bool:
         """Whether this very scan has its row, and the files that the columns `files` name."""
         row = self._rows.get(item.name)
-        if row is None or row["scan_sha256"] != item.scan_sha256:
+        now = (item.scan_sha256, item.corrections)
+        if row is None or (row["scan_sha256"], row["corrections"]) != now:
             return False
         return all(row[name] and (self.out / row[name]).is_file() for name in files)
 
@@ -75,12 +77,17 @@ class Results:
 
     def add(self, item: Item, values: Mapping[str, str]) -> None:
         """Keep a row; killed at any moment, the table holds all rows but perhaps the last."""
-        known = (item.input, item.part, item.name, item.scan_sha256)
+        known = (item.input, item.part, item.name, item.scan_sha256, item.corrections)
         row = {**dict(zip(_KNOWN, known, strict=True)), **values}
         fresh = not self.table.is_file()
         with self.table.open("a", encoding="utf-8", newline="") as file:
             file.write(self._text([row], header=fresh))
         self._rows[item.name] = row
+
+    def corrections(self) -> Counter[str]:
+        """How many of the volumes that have a row were corrected, by reason code."""
+        codes = (row["corrections"].split("+") for row in self._rows.values())
+        return Counter(code for of_one in codes for code in of_one if code)
 
     def finish(self, not_predicted: Sequence[Refused]) -> None:
         """Write both tables in order."""

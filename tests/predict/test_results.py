@@ -7,8 +7,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from medssl.errors import ConfigError
@@ -137,3 +140,46 @@ def test_a_call_that_is_stopped_leaves_no_row_without_its_mask(
     (row,) = table(config.out / "predictions.csv")
     assert row["input"] == "stays"
     assert (config.out / row["mask"]).is_file()
+
+
+def test_what_ingest_corrected_is_told(tmp_path: Path, write_run: WriteRun) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(100, 30, (18, 18, 18)).astype(np.float32)
+    (tmp_path / "in").mkdir()
+    image = nib.Nifti1Image(values, np.diag([1.5, 1.5, 2.0, 1.0]))
+    image.to_filename(tmp_path / "in" / "exact.nii")
+    values = values[::-1].copy()
+    values[2:8, 2:8, 2:8] = np.nan
+    image = nib.Nifti1Image(values, np.diag([1.5, 1.5, 2.0, 1.0]))
+    image.to_filename(tmp_path / "in" / "holes.nii")
+    config = PredictConfig(
+        run=write_run(tmp_path / "run"), input=tmp_path / "in", out=tmp_path / "out", modality="MR"
+    )
+    for done_before in (0, 2):
+        result = predict(config)
+        assert result.done_before == done_before
+        rows = {row["input"]: row for row in table(result.table)}
+        assert rows["exact.nii"]["corrections"] == ""
+        assert rows["holes.nii"]["corrections"] == "NAN_MASKED"
+        lines = result.lines()
+        assert lines[1] == "corrected:"
+        assert lines[2].startswith("  NAN_MASKED 1: Voxels that were NaN")
+
+
+def test_a_case_of_several_series_tells_the_corrections_of_all(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    volume, mask, _ = ball_scan(1)
+    ct = replace(volume, modality="CT", units="HU")
+    corrections = ("SCALE_IGNORED", "NAN_MASKED+SCALE_IGNORED")
+    write_scans(
+        tmp_path / "store",
+        [(ct, mask, "p"), (volume, mask, "p")],
+        [],
+        [{"corrections": codes} for codes in corrections],
+    )
+    run = write_run(tmp_path / "run", channels=("CT", "MR"))
+    result = predict(PredictConfig(run=run, input=tmp_path / "store", out=tmp_path / "out"))
+    (row,) = table(result.table)
+    assert row["corrections"] == "SCALE_IGNORED+NAN_MASKED"
+    assert result.corrections == {"SCALE_IGNORED": 1, "NAN_MASKED": 1}
