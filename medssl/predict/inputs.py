@@ -44,6 +44,7 @@ class Item:
         part: which part of a series, where it was split.
         source: that file or folder; None of a store.
         scan_sha256: of its values, grid and units: the same scan is not predicted twice.
+        corrections: reason codes of what ingest corrected, joined by "+"; empty where EXACT.
     """
 
     volume_uid: str
@@ -52,6 +53,7 @@ class Item:
     source: Path | None
     is_dicom: bool
     scan_sha256: str
+    corrections: str
 
     @property
     def name(self) -> str:
@@ -221,7 +223,9 @@ def _item(row: pd.Series, name: str, part: str = "") -> Item:
     told = f"{row['pixel_sha256']} {grid} {row['modality']} {row['units']}"
     digest = hashlib.sha256(told.encode()).hexdigest()
     is_dicom = row["source_format"] == "DICOM"
-    return Item(str(row["volume_uid"]), name, part, None, is_dicom, digest)
+    codes = row["corrections"]
+    corrected = codes if isinstance(codes, str) else ""
+    return Item(str(row["volume_uid"]), name, part, None, is_dicom, digest, corrected)
 
 
 def _rows(store: Store) -> Iterator[pd.Series]:

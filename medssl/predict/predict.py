@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ class PredictResult:
         refused: files and series that ingest's judgement does not take.
         failed: volumes whose prediction broke down.
         without_seg: volumes that have their mask, but no DICOM SEG of it could be written.
+        corrections: reason code -> how many of the volumes that have a row ingest corrected so.
     """
 
     out: Path
@@ -60,6 +61,7 @@ class PredictResult:
     refused: tuple[Refused, ...]
     failed: tuple[Refused, ...]
     without_seg: tuple[Refused, ...]
+    corrections: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def table(self) -> Path:
@@ -68,10 +70,11 @@ class PredictResult:
     def lines(self) -> list[str]:
         """For the reader; the last one says where the results are."""
         lines = [f"{self.predicted} volumes predicted, {self.done_before} were done already"]
+        if self.corrections:
+            lines += ["corrected:", *_by_code(self.corrections)]
         if self.refused:
             lines.append(f"not taken: {len(self.refused)}")
-            counts = Counter(x.reason for x in self.refused)
-            lines += [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
+            lines += _by_code(Counter(x.reason for x in self.refused))
         if self.failed:
             lines.append(f"failed: {len(self.failed)}")
             lines += _causes(self.failed)
@@ -86,6 +89,10 @@ class PredictResult:
 def _causes(cases: tuple[Refused, ...]) -> list[str]:
     counts = Counter(x.detail for x in cases)
     return [f"  {n}: {detail}" for detail, n in sorted(counts.items())]
+
+
+def _by_code(counts: Mapping[str, int]) -> list[str]:
+    return [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
 
 
 def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult:
@@ -114,6 +121,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         with open_input(config, progress) as given:
             cases, alone = _cases(given, model.channels, progress)
             todo = [x for x in cases if not results.is_done(x.item, predictor.files)]
+            results.keep({x.item.name for x in cases} - {x.item.name for x in todo})
             if isinstance(predictor, _Segmenter):
                 _retry_segs(predictor, given, cases, results)
             failed = [*alone, *_predict_all(predictor, given, todo, results, progress)]
@@ -125,6 +133,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
                 refused=tuple(given.refused),
                 failed=tuple(failed),
                 without_seg=tuple(predictor.without_seg),
+                corrections=results.corrections(),
             )
     finally:
         results.close()
@@ -158,7 +167,10 @@ def _cases(
     for uids, of_case in zip(match.volumes, scans, strict=True):
         told = " ".join(items[uid].scan_sha256 for uid in uids)
         digest = hashlib.sha256(told.encode()).hexdigest()
-        cases.append(_Case(replace(items[uids[0]], scan_sha256=digest), of_case))
+        codes = [code for uid in uids for code in items[uid].corrections.split("+") if code]
+        corrected = "+".join(dict.fromkeys(codes))
+        item = replace(items[uids[0]], scan_sha256=digest, corrections=corrected)
+        cases.append(_Case(item, of_case))
     return cases, alone
 
 

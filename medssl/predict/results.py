@@ -13,7 +13,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import medssl
@@ -24,7 +26,8 @@ from medssl.predict.model import TrainedModel
 from medssl.store.writer import write_atomically
 
 Row = dict[str, str]
-_KNOWN = ("input", "part", "volume", "scan_sha256")
+_NAME = re.compile("[0-9a-f]{16}")
+_KNOWN = ("input", "part", "volume", "scan_sha256", "corrections")
 
 
 class Results:
@@ -55,13 +58,26 @@ class Results:
     def is_done(self, item: Item, files: Sequence[str]) -> bool:
         """Whether this very scan has its row, and the files that the columns `files` name."""
         row = self._rows.get(item.name)
-        if row is None or row["scan_sha256"] != item.scan_sha256:
+        now = (item.scan_sha256, item.corrections)
+        if row is None or (row["scan_sha256"], row["corrections"]) != now:
             return False
         return all(row[name] and (self.out / row[name]).is_file() for name in files)
 
+    def keep(self, names: Set[str]) -> None:
+        """Forget the rows, masks and SEGs of items of other names: their scans were changed, are
+        refused or have left INPUT, or a kill came before the row."""
+        self._rows = {name: row for name, row in self._rows.items() if name in names}
+        if self.table.is_file():
+            self._write_table()
+        for folder, ending in (("masks", ".nii.gz"), ("seg", ".dcm")):
+            for path in self.out.glob(f"{folder}/*{ending}"):
+                name = path.name.removesuffix(ending)
+                if _NAME.fullmatch(name) and name not in names and path.is_file():
+                    path.unlink()
+
     def add(self, item: Item, values: Mapping[str, str]) -> None:
         """Keep a row; killed at any moment, the table holds all rows but perhaps the last."""
-        known = (item.input, item.part, item.name, item.scan_sha256)
+        known = (item.input, item.part, item.name, item.scan_sha256, item.corrections)
         row = {**dict(zip(_KNOWN, known, strict=True)), **values}
         fresh = not self.table.is_file()
         with self.table.open("a", encoding="utf-8", newline="") as file:
@@ -72,10 +88,14 @@ class Results:
         """Keep a row anew, with other `values`."""
         self.add(item, {**self._rows[item.name], **values})
 
+    def corrections(self) -> Counter[str]:
+        """How many of the volumes that have a row were corrected, by reason code."""
+        codes = (row["corrections"].split("+") for row in self._rows.values())
+        return Counter(code for of_one in codes for code in of_one if code)
+
     def finish(self, not_predicted: Sequence[Refused]) -> None:
         """Write both tables in order."""
-        rows = sorted(self._rows.values(), key=lambda row: (row["input"], row["part"]))
-        write_atomically(self.table, self._text(rows, header=True))
+        self._write_table()
         lines = io.StringIO()
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["input", "part", "reason", "detail"])
@@ -125,6 +145,10 @@ class Results:
         if whole != text:
             write_atomically(self.table, self._text(rows, header=True))
         return rows
+
+    def _write_table(self) -> None:
+        rows = sorted(self._rows.values(), key=lambda row: (row["input"], row["part"]))
+        write_atomically(self.table, self._text(rows, header=True))
 
     def _text(self, rows: Sequence[Mapping[str, str]], *, header: bool) -> str:
         lines = io.StringIO()
