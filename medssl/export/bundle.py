@@ -16,6 +16,7 @@ from medssl import __version__
 from medssl.errors import ConfigError, JudgedAndFailed
 from medssl.export.finetuned import Finetuned, greatest_difference, load_finetuned
 from medssl.export.monai_networks import as_monai_network
+from medssl.export.place import check_place
 from medssl.export.torchscript import named_devices, traced
 from medssl.store.writer import write_atomically
 
@@ -63,11 +64,13 @@ def export_bundle(run: Path, out: Path) -> BundleExport:
     TorchScript names the CPU.
 
     Raises:
-        ConfigError, CheckpointError: as `load_finetuned`; or `out` is there already.
+        ConfigError, CheckpointError: as `load_finetuned`; or `out` is there already, or
+            nothing can be written there.
         JudgedAndFailed: the bundle's network gives other numbers; nothing is kept.
     """
     if out.exists():
         raise ConfigError(f"{out} is there already; choose another --out")
+    check_place(out)
     finetuned = load_finetuned(run)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
