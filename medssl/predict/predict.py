@@ -85,8 +85,8 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
 
     Raises:
         CheckpointError: `run` is no finished fine-tuning run.
-        ConfigError: INPUT is missing or holds no scan, OUT holds something else, or one lies in
-            the other.
+        ConfigError: INPUT is missing or holds no scan, OUT holds something else or predictions of
+            other weights or another INPUT, or one lies in the other.
         StoreError: INPUT is a store that cannot be read.
         OSError: the disk is full; what was predicted stays.
     """
@@ -95,7 +95,9 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     predictor = (
         _Segmenter(model) if isinstance(model.task, SegmentationTask) else _WholeVolumes(model)
     )
-    results = Results(config.out, model, predictor.columns)
+    results = Results(config.out, model, config.input, predictor.columns)
+    for line in model.told():
+        progress.say(line)
     try:
         with open_input(config, progress) as given:
             cases, alone = _cases(given, model.channels, progress)
@@ -287,7 +289,13 @@ class _WholeVolumes:
         probabilities = softmax(outputs)
         shown = [f"{p:.6f}" for p in probabilities]
         ranked = isinstance(self.model.task, OrdinalTask)
-        answer = median_rank(log_softmax(outputs)) if ranked else int(probabilities.argmax())
+        threshold = self.model.threshold
+        if ranked:
+            answer = median_rank(log_softmax(outputs))
+        elif threshold is not None:
+            answer = int(outputs[1] - outputs[0] >= threshold)
+        else:
+            answer = int(probabilities.argmax())
         return [self.model.classes[answer], *shown]
 
 
