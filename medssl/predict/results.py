@@ -2,7 +2,7 @@
 
 predictions.csv     one row for each volume
 predictions.json    which weights, task and classes predicted, and which INPUT (hash of its path)
-not_predicted.csv   what was refused or failed, with the reason
+not_predicted.csv   what was refused, failed or has its mask but no DICOM SEG, with the reason
 masks/, seg/        segmentation: NIfTI of every volume; DICOM SEG of those that were DICOM
 """
 
@@ -67,6 +67,10 @@ class Results:
         with self.table.open("a", encoding="utf-8", newline="") as file:
             file.write(self._text([row], header=fresh))
         self._rows[item.name] = row
+
+    def change(self, item: Item, values: Mapping[str, str]) -> None:
+        """Keep a row anew, with other `values`."""
+        self.add(item, {**self._rows[item.name], **values})
 
     def finish(self, not_predicted: Sequence[Refused]) -> None:
         """Write both tables in order."""
