@@ -122,7 +122,8 @@ class Reason(StrEnum):
     ARCHIVE_FILE = (
         "ARCHIVE_FILE",
         "not an image",
-        "A zip, tar or other packed file. Zip, tar and gzip are opened with --unpack FOLDER.",
+        "A zip, tar or other packed file. `medssl ingest --unpack FOLDER` opens zip, tar and gzip; "
+        "elsewhere, unpack it first.",
     )
     PACKED_TOO_LARGE = (
         "PACKED_TOO_LARGE",

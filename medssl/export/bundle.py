@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from medssl import __version__
 from medssl.errors import ConfigError, JudgedAndFailed
 from medssl.export.finetuned import Finetuned, greatest_difference, load_finetuned
 from medssl.export.monai_networks import as_monai_network
+from medssl.export.place import check_place
+from medssl.export.torchscript import named_devices, traced
 from medssl.store.writer import write_atomically
 
 LARGEST_DIFFERENCE = 1e-4
@@ -26,21 +27,28 @@ _TORCHSCRIPT = {
     "f": "$@bundle_root + '/models/model.ts'",
     "map_location": "@device",
 }
+_ANY_DEVICE = "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
+_CPU = "$torch.device('cpu')"
 
 
 @dataclass(frozen=True)
 class BundleExport:
-    """What was written; `difference` is relative to the largest logit."""
+    """What was written; `difference` is relative to the largest logit.
+
+    `cpu_only`: the network's TorchScript names the CPU, so that it runs nowhere else.
+    """
 
     path: Path
     network: str
     configs: tuple[str, ...]
     difference: float
+    cpu_only: bool
 
     def lines(self) -> list[str]:
         """For the reader, with what to run next."""
+        where = ", on the CPU alone" if self.cpu_only else ""
         return [
-            f"bundle: {self.path}; network {self.network}; {', '.join(self.configs)}",
+            f"bundle: {self.path}; network {self.network}{where}; {', '.join(self.configs)}",
             f"check:  its network and torch's differ by {self.difference:.1e} of the largest logit",
             f"next:   cd {self.path}; python -m monai.bundle run "
             f"--config_file configs/{self.configs[0]} --dataset_dir SCANS",
@@ -52,56 +60,55 @@ def export_bundle(run: Path, out: Path) -> BundleExport:
 
     The network is MONAI's own class with its weights in models/model.pt where medssl's maps onto
     one, else TorchScript in models/model.ts. Each kind of units that the network learned from has a
-    config, the most frequent one inference.json.
+    config, the most frequent one inference.json. It takes a GPU where there is one, unless the
+    TorchScript names the CPU.
 
     Raises:
-        ConfigError, CheckpointError: as `load_finetuned`; or `out` is there already.
+        ConfigError, CheckpointError: as `load_finetuned`; or `out` is there already, or
+            nothing can be written there.
         JudgedAndFailed: the bundle's network gives other numbers; nothing is kept.
     """
     if out.exists():
         raise ConfigError(f"{out} is there already; choose another --out")
+    check_place(out)
     finetuned = load_finetuned(run)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        definition = _write_network(finetuned, partial)
+        definition, cpu_only = _write_network(finetuned, partial)
         names = []
         for number, units in enumerate(finetuned.units):
             names.append("inference.json" if number == 0 else f"inference_{units}.json")
-            config = _inference(finetuned, definition, units)
+            config = _inference(finetuned, definition, units, _CPU if cpu_only else _ANY_DEVICE)
             _write_json(partial / "configs" / names[-1], config)
         _write_json(partial / "configs" / "metadata.json", _metadata(finetuned))
         shutil.copytree(_SCRIPTS, partial / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-        write_atomically(partial / "docs" / "README.md", _readme(finetuned, names))
+        write_atomically(partial / "docs" / "README.md", _readme(finetuned, names, cpu_only))
         difference = _checked(finetuned, partial, definition)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     network = str(definition["_target_"])
     shown = f"monai {network}" if definition is not _TORCHSCRIPT else "TorchScript"
-    return BundleExport(out, shown, tuple(names), difference)
+    return BundleExport(out, shown, tuple(names), difference, cpu_only)
 
 
-def _write_network(finetuned: Finetuned, folder: Path) -> dict[str, Any]:
-    """Write the weights; gives the config's network_def."""
+def _write_network(finetuned: Finetuned, folder: Path) -> tuple[dict[str, Any], bool]:
+    """Write the weights; gives the config's network_def, and whether it runs on the CPU alone."""
     known = as_monai_network(finetuned)
     if known is not None:
         held = io.BytesIO()
         torch.save(known.state, held)
         write_atomically(folder / "models" / "model.pt", held.getvalue())
-        return known.definition
+        return known.definition, False
     from monai.data import save_net_with_metadata
 
-    example = finetuned.random_patches(1)
-    finetuned.network(example)  # what it makes once for each grid is made outside of the trace
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of checks on shapes, which are the patch's here
-        traced = torch.jit.trace(finetuned.network, example, check_trace=False)  # type: ignore[no-untyped-call]
+    script = traced(finetuned.network, finetuned.random_patches(1))
     (folder / "models").mkdir(parents=True)
     save_net_with_metadata(
-        traced, str(folder / "models" / "model.ts"), meta_values=finetuned.facts()
+        script, str(folder / "models" / "model.ts"), meta_values=finetuned.facts()
     )
-    return _TORCHSCRIPT
+    return _TORCHSCRIPT, bool(named_devices(script))
 
 
 def _checked(finetuned: Finetuned, folder: Path, definition: dict[str, Any]) -> float:
@@ -126,7 +133,9 @@ def _checked(finetuned: Finetuned, folder: Path, definition: dict[str, Any]) -> 
     return difference
 
 
-def _inference(finetuned: Finetuned, definition: dict[str, Any], units: str) -> dict[str, Any]:
+def _inference(
+    finetuned: Finetuned, definition: dict[str, Any], units: str, device: str
+) -> dict[str, Any]:
     """inference.json; scans come from `dataset_dir`, answers go to `output_dir`."""
     segments = finetuned.task == "segmentation"
     spacing = None if finetuned.spacing_mm is None else list(finetuned.spacing_mm)
@@ -138,7 +147,7 @@ def _inference(finetuned: Finetuned, definition: dict[str, Any], units: str) -> 
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/scans'",
         "output_dir": "$@bundle_root + '/eval'",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "device": device,
         "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii') + "
         "glob.glob(@dataset_dir + '/*.nii.gz'))",
         "network_def": definition,
@@ -267,13 +276,19 @@ def _metadata(finetuned: Finetuned) -> dict[str, Any]:
     }
 
 
-def _readme(finetuned: Finetuned, names: list[str]) -> str:
+def _readme(finetuned: Finetuned, names: list[str], cpu_only: bool) -> str:
     facts = finetuned.facts()
     spacing = "each scan's own" if finetuned.spacing_mm is None else f"{facts['spacing_mm']} mm"
     answers = (
         "a mask for each scan, on its own grid"
         if finetuned.task == "segmentation"
         else "probabilities.csv, a line for each scan"
+    )
+    where = (
+        "It runs on the CPU, also where there is a GPU: the code in models/model.ts makes tensors "
+        "on the CPU by name and fails elsewhere. Leave `device` in the configs as it is."
+        if cpu_only
+        else "It runs on a GPU where there is one."
     )
     lines = [
         f"# {finetuned.task.capitalize()} by {finetuned.model.name}",
@@ -285,7 +300,7 @@ def _readme(finetuned: Finetuned, names: list[str]) -> str:
         "--dataset_dir SCANS --output_dir OUT",
         "",
         f"Run it in this folder, with MONAI, nibabel and fire. SCANS holds NIfTI files; OUT gets "
-        f"{answers}.",
+        f"{answers}. {where}",
         "",
         *(
             f"- configs/{name}: scans in units {units}; {facts['normalisation'][units]}"

@@ -15,6 +15,7 @@ import pandas as pd
 
 from medssl.errors import CheckpointError, ConfigError
 from medssl.export.finetuned import Finetuned, load_finetuned
+from medssl.export.place import check_place
 from medssl.models.weights import read_metadata
 from medssl.report.page import Part, Section, points, table, text, verdict, write_page
 from medssl.report.quality_facts import count_of
@@ -78,10 +79,12 @@ def write_card(run: Path, out: Path) -> Path:
     cross-validation it describes the networks of all folds, which answer together.
 
     Raises:
-        ConfigError, CheckpointError: as `load_finetuned`; or `out` is neither .html nor .md.
+        ConfigError, CheckpointError: as `load_finetuned`; or `out` is neither .html nor .md,
+            or nothing can be written there.
     """
     if out.suffix not in (".html", ".md"):
         raise ConfigError(f"{out}: a card is written as .html or .md")
+    check_place(out)
     records = _read(run)
     title = _title(records.finetuned)
     lead = "Model card, made from the records of the run that trained it."

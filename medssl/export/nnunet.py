@@ -34,6 +34,7 @@ from medssl.export.nnunet_plans import (
     read_plans,
     turned,
 )
+from medssl.export.place import check_place
 from medssl.models.config import PatchSize, ResEncConfig, model_from_json
 from medssl.models.pretrained import weights_file
 from medssl.models.weights import fitted_stem, read_metadata, read_weights
@@ -83,9 +84,11 @@ def export_nnunet(run: Path, out: Path, plans: Path | None = None) -> NnunetExpo
             several input channels, the first kernel is spread over them.
 
     Raises:
-        ConfigError: the run's network is no resenc, or `plans` is no plan with 3d_fullres.
+        ConfigError: the run's network is no resenc, `plans` is no plan with 3d_fullres, or
+            nothing can be written at `out`.
         CheckpointError: there are no weights, or they do not say what they fit.
     """
+    check_place(out)
     weights = weights_file(run)
     about = read_metadata(weights)
     config = _resenc(weights, about)

@@ -17,6 +17,7 @@ import torch
 from medssl import __version__
 from medssl.errors import ConfigError, JudgedAndFailed
 from medssl.export.finetuned import Finetuned, greatest_difference, load_finetuned
+from medssl.export.place import check_place
 from medssl.store.writer import write_atomically
 
 INPUT, OUTPUT = "image", "logits"
@@ -47,9 +48,11 @@ def export_onnx(run: Path, out: Path) -> OnnxExport:
     Resampling and normalisation are not part of it: its metadata_props say what they are.
 
     Raises:
-        ConfigError, CheckpointError: as `load_finetuned`; or onnx and onnxruntime are missing.
+        ConfigError, CheckpointError: as `load_finetuned`; or nothing can be written at
+            `out`, or onnx and onnxruntime are missing.
         JudgedAndFailed: onnxruntime's answers differ from torch's; nothing is written.
     """
+    check_place(out)
     finetuned = load_finetuned(run)
     proto = _converted(finetuned)
     for name, value in {**finetuned.facts(), "medssl_version": __version__}.items():

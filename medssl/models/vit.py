@@ -12,7 +12,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, device, inference_mode, nn
 
-from medssl.models.config import PatchSize, ViTConfig
+from medssl.models.config import ViTConfig
 from medssl.models.encoder import Decoder, Encoder
 from medssl.models.positions import sincos_positions
 from medssl.models.tokens import cut_tokens, take_tokens
@@ -65,9 +65,9 @@ class ViTEncoder(Encoder):
     def _embed_tokens(self, voxels_BCDHW: Tensor, visible_BM: Tensor | None = None) -> Tensor:
         grid = self._grid(voxels_BCDHW)
         tokens = cut_tokens(voxels_BCDHW, self.config.token_size)
-        positions = positions_on(grid, self.config.dim, voxels_BCDHW.device).expand(
-            tokens.shape[0], -1, -1
-        )
+        positions = positions_on(grid, self.config.dim, voxels_BCDHW.device)
+        # They go where the weights are: a trace keeps the tensor, and on its own no device.
+        positions = positions.type_as(self.stem.weight).expand(tokens.shape[0], -1, -1)
         if visible_BM is not None:
             tokens = take_tokens(tokens, visible_BM)
             positions = take_tokens(positions, visible_BM)
@@ -81,7 +81,8 @@ class ViTEncoder(Encoder):
         return out
 
     def _grid(self, voxels_BCDHW: Tensor) -> tuple[int, int, int]:
-        size: PatchSize = tuple(voxels_BCDHW.shape[2:])  # type: ignore[assignment]
+        d, h, w = (int(side) for side in voxels_BCDHW.shape[2:])  # in a trace they are tensors
+        size = (d, h, w)
         self.config.check_patch(size)
         return self.config.grid(size)
 

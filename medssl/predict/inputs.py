@@ -2,7 +2,8 @@
 
 Files go into a store of their own under a key of their own, so that judgement, corrections and
 refusals are those of `medssl ingest`. Store, key and the file that says which volume came from
-where lie in a folder for its owner alone, which is deleted at the end.
+where lie in a folder for its owner alone, which is deleted at the end. What a killed call leaves
+of it serves the same INPUT alone.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from medssl.predict.config import PredictConfig
 from medssl.progress import Progress
 from medssl.store import Store, open_store
 from medssl.store.store import affine_of
+
+_OF = "input"
+"""In the working folder: the path of the INPUT that it is of, in bytes, links resolved."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def open_input(config: PredictConfig, progress: Progress) -> Iterator[Given]:
             option has no effect on it.
         StoreError: it is a store that cannot be read.
     """
+    work = config.out / ".work"
+    _clear_of_others(work, config.input)
     if (config.input / "store.json").is_file():
         idle = [name for name in ("modality", "cases") if getattr(config, name) is not None]
         if idle:
@@ -115,13 +121,11 @@ def open_input(config: PredictConfig, progress: Progress) -> Iterator[Given]:
         store = open_store(config.input)
         yield Given(store, [_item(row, str(row["volume_uid"])) for row in _rows(store)], [])
         return
-    work = config.out / ".work"
     try:
-        given = _ingested(config, work, progress)
-    except MedsslError:
+        yield _ingested(config, work, progress)
+    except MedsslError:  # the same call would end so again; after a kill or a full disk it goes on
         shutil.rmtree(work, ignore_errors=True)
         raise
-    yield given
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -138,8 +142,17 @@ def check_places(config: PredictConfig) -> None:
         raise ConfigError(f"{config.out} and INPUT lie one inside the other; choose another --out")
 
 
+def _clear_of_others(work: Path, given: Path) -> None:
+    """Delete what a killed call left of another INPUT, or before it said of which."""
+    of = work / _OF
+    if work.is_dir() and not (of.is_file() and of.read_bytes() == os.fsencode(given.resolve())):
+        shutil.rmtree(work)
+
+
 def _ingested(config: PredictConfig, work: Path, progress: Progress) -> Given:
-    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not work.is_dir():
+        work.mkdir(parents=True, mode=0o700)
+        (work / _OF).write_bytes(os.fsencode(config.input.resolve()))
     key_file, linkage = work / "key", work / "linkage.parquet"
     if not key_file.is_file():
         make_key_file(key_file)

@@ -1,16 +1,18 @@
 """The folder of predictions: a table that grows row by row, so that nothing is done twice.
 
 predictions.csv     one row for each volume
-predictions.json    which weights, task and classes predicted
-not_predicted.csv   what was refused or failed, with the reason
+predictions.json    which weights, task and classes predicted, and which INPUT (hash of its path)
+not_predicted.csv   what was refused, failed or has its mask but no DICOM SEG, with the reason
 masks/, seg/        segmentation: NIfTI of every volume; DICOM SEG of those that were DICOM
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,21 +30,23 @@ _KNOWN = ("input", "part", "volume", "scan_sha256")
 class Results:
     """An open folder of predictions; one process at a time works in it."""
 
-    def __init__(self, out: Path, model: TrainedModel, columns: Sequence[str]) -> None:
+    def __init__(self, out: Path, model: TrainedModel, given: Path, columns: Sequence[str]) -> None:
         """Make the folder, or take up what is in it.
 
         Args:
+            given: INPUT; volumes are known by where they lie in it, so another one's would be
+                taken for the same.
             columns: of predictions.csv after those that say which volume it is.
 
         Raises:
-            ConfigError: it holds something else, or predictions of other weights.
+            ConfigError: it holds something else, or predictions of other weights or another INPUT.
         """
         self.out = out
         self.table = out / "predictions.csv"
         self._columns = [*_KNOWN, *columns]
         self._lock = locked_folder(out)
         try:
-            self._check_model(model)
+            self._check_origin(model, given)
             self._rows = {row["volume"]: row for row in self._read()}
         except BaseException:
             self.close()
@@ -64,6 +68,10 @@ class Results:
             file.write(self._text([row], header=fresh))
         self._rows[item.name] = row
 
+    def change(self, item: Item, values: Mapping[str, str]) -> None:
+        """Keep a row anew, with other `values`."""
+        self.add(item, {**self._rows[item.name], **values})
+
     def finish(self, not_predicted: Sequence[Refused]) -> None:
         """Write both tables in order."""
         rows = sorted(self._rows.values(), key=lambda row: (row["input"], row["part"]))
@@ -78,18 +86,28 @@ class Results:
         """Let another process work in the folder."""
         self._lock.close()
 
-    def _check_model(self, model: TrainedModel) -> None:
+    def _check_origin(self, model: TrainedModel, given: Path) -> None:
         path = self.out / "predictions.json"
+        about = {
+            "medssl": medssl.__version__,
+            **model.described(),
+            "input_sha256": hashlib.sha256(os.fsencode(given.resolve())).hexdigest(),
+        }
+        begun = any((self.out / name).exists() for name in ("predictions.csv", "masks", "seg"))
         if path.is_file():
-            known = json.loads(path.read_text(encoding="utf-8")).get("weights_sha256")
-            if known != model.weights_sha256:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            if known.get("weights_sha256") != about["weights_sha256"]:
                 raise ConfigError(
                     f"{self.out} holds predictions of other weights; choose another --out"
                 )
-            return
-        if any(p.name not in (".lock", ".work") for p in self.out.iterdir()):
+            if begun and known.get("input_sha256") != about["input_sha256"]:
+                raise ConfigError(
+                    f"{self.out} holds predictions of another INPUT; choose another --out"
+                )
+            if begun:
+                return
+        elif any(p.name not in (".lock", ".work") for p in self.out.iterdir()):
             raise ConfigError(f"{self.out} is not empty and no predictions; choose another --out")
-        about = {"medssl": medssl.__version__, **model.described()}
         write_atomically(path, json.dumps(about, indent=2, sort_keys=True) + "\n")
 
     def _read(self) -> list[Row]:

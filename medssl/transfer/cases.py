@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from medssl.engine.run_folder import RunFolder
 from medssl.errors import ConfigError, StoreError, TrainingError
 from medssl.store import Store
 from medssl.store.splits import split_patients
-from medssl.transfer.channels import Channels, match_channels
+from medssl.transfer.channels import Channels, match_channels, volumes_of_cases
 from medssl.transfer.config import SplitConfig
 from medssl.transfer.targets import known_labels, targets_of
 from medssl.transfer.task_config import ClassificationTask, OrdinalTask, TaskConfig
@@ -144,6 +145,23 @@ def check_parts(frame: pd.DataFrame) -> None:
     empty = [part for part in ("train", "test") if part not in set(frame["split"])]
     if empty:
         raise TrainingError(f"no labelled case in the part {' and '.join(empty)} of the split")
+
+
+def copies_on_both_sides(store: Store, cases: pd.DataFrame, channels: Channels | None) -> int:
+    """How many scans of the test part have the very values of one that trains or validates.
+
+    Args:
+        cases: volume_uid, patient_key, split; where it has the column `fold`, of every fold.
+    """
+    folds = [fold for _, fold in cases.groupby("fold")] if "fold" in cases else [cases]
+    pixels = store.columns("pixel_sha256")["pixel_sha256"].astype(str)
+    found = 0
+    for fold in folds:
+        volumes = volumes_of_cases(store, fold, channels)
+        tests = (volumes["split"] == "test").to_numpy()
+        values = pixels.loc[volumes["volume_uid"]].to_numpy()
+        found += int(np.isin(values[tests], values[~tests]).sum())
+    return found
 
 
 def check_classes(frame: pd.DataFrame, classes: tuple[str, ...]) -> None:

@@ -18,13 +18,19 @@ from medssl.progress import SILENT, Progress
 from medssl.report.finetuning import write_finetuning_report
 from medssl.report.quality_facts import count_of
 from medssl.store import Store, open_store
-from medssl.transfer.cases import LabelledCases, describe_parts, keep_cases, split_cases
+from medssl.transfer.cases import (
+    LabelledCases,
+    copies_on_both_sides,
+    describe_parts,
+    keep_cases,
+    split_cases,
+)
 from medssl.transfer.channels import volumes_of_cases
 from medssl.transfer.config import FinetuneConfig
 from medssl.transfer.cross_validation import cross_validate
 from medssl.transfer.digests import data_digests
 from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
-from medssl.transfer.fit import Fit, Trained
+from medssl.transfer.fit import Fit, Trained, check_selection
 from medssl.transfer.folds import fold_cases
 from medssl.transfer.initial import resolve_model, told_of_pretraining, weights_file
 from medssl.transfer.metrics import with_case_columns
@@ -108,9 +114,10 @@ def _check_network(config: FinetuneConfig, model: ModelConfig, classes: tuple[st
     """Build the network once as training will, with its initial weights and its regime.
 
     Raises:
-        ConfigError: task, network, patch and regime do not suit each other.
+        ConfigError: task, network, patch, regime and `select_by` do not suit each other.
         CheckpointError: too little of the initial weights matches the network.
     """
+    check_selection(config, classes)
     network = network_of(config.task, model, config.in_channels, classes, config.augment.patch.size)
     if config.init is not None:
         load_encoder(weights_file(config.init), network, min_matched=config.min_matched)
@@ -167,6 +174,12 @@ def _notes(
         notes.append(f"{labelled.unlabelled} volumes without this label are left out")
     if without_part:
         notes.append(f"{without_part} labelled cases are in no part of the split")
+    copies = copies_on_both_sides(store, cases, config.channels)
+    if copies:
+        notes.append(
+            f"LEAK: {copies} of the test scans are in training or validation too, under another "
+            "patient; name one patient for both in the cases file of medssl ingest"
+        )
     if config.init is not None:
         tested = volumes_of_cases(store, cases[cases["split"] == "test"], config.channels)
         notes.append(told_of_pretraining(config.init, store, tested))

@@ -14,7 +14,7 @@ from medssl.engine.loop import TrainOutcome, train
 from medssl.engine.parameter_groups import ParameterGroup, layerwise
 from medssl.engine.run_folder import RunFolder
 from medssl.engine.seeding import seed_weights
-from medssl.errors import TrainingError
+from medssl.errors import ConfigError, TrainingError
 from medssl.models.build import Classifier, Segmenter
 from medssl.models.config import ModelConfig
 from medssl.models.encoder import Encoder
@@ -38,6 +38,7 @@ from medssl.transfer.regimes import finish, fit_probe, prepare
 from medssl.transfer.regression import Regression
 from medssl.transfer.segmentation import Segmentation
 from medssl.transfer.task import Task
+from medssl.transfer.task_config import SegmentationTask
 
 Classes = tuple[str, ...]
 
@@ -182,6 +183,7 @@ def train_and_choose(
     everything.to_parquet(run.path / "cases.parquet")
     model = resolve_model(config)
     classes = labelled_cases(store, config.task).classes
+    check_selection(config, classes)
     seed_weights(seed)
     task = TASKS[config.task.name](config, model, store, cases, classes, seed)
     load_report = _load(config, task.network, run, progress)
@@ -226,6 +228,22 @@ def train_and_choose(
         threshold,
         weights_sha256,
     )
+
+
+def check_selection(config: FitConfig, classes: tuple[str, ...]) -> None:
+    """What is to choose the weights can be measured on these masks.
+
+    Raises:
+        ConfigError: it is the Dice of a class that they do not have.
+    """
+    if not isinstance(config.task, SegmentationTask) or config.task.regions:
+        return  # the configuration names all that there is
+    named = config.selection_metric.removeprefix("dice/")
+    if named.isdigit() and named not in classes:
+        raise ConfigError(
+            f"select_by: {config.selection_metric} is of no class of the masks, which hold "
+            f"{', '.join(classes)}; name one of these, or dice_mean"
+        )
 
 
 def _flips(config: FitConfig) -> tuple[int, ...]:
@@ -296,7 +314,8 @@ def _trained(
 def _units(store: Store, cases: pd.DataFrame) -> list[str]:
     """Units of the training part's scans, the most frequent first: how they were normalised."""
     learned = cases.loc[cases["split"] == "train", "volume_uid"]
-    return [str(unit) for unit in store.columns("units")["units"].loc[learned].value_counts().index]
+    units = store.columns("units")["units"].loc[learned].astype(str)  # not all that the store has
+    return [str(unit) for unit in units.value_counts().index]
 
 
 def _load(config: FitConfig, network: Network, run: RunFolder, progress: Progress) -> list[str]:

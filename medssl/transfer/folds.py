@@ -13,7 +13,13 @@ from medssl.store.splits import split_patients
 from medssl.transfer.cases import LabelledCases, check_classes, check_parts, labelled_cases
 from medssl.transfer.channels import Channels
 from medssl.transfer.config import SplitConfig
-from medssl.transfer.task_config import ClassificationTask, OrdinalTask, TaskConfig
+from medssl.transfer.task_config import (
+    ClassificationTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+    TaskConfig,
+)
 
 
 def fold_cases(
@@ -23,11 +29,14 @@ def fold_cases(
 
     Raises:
         StoreError, ConfigError: as `labelled_cases`.
-        TrainingError: as `deal_folds`.
+        TrainingError: as `deal_folds`; or, in a fold, all that train have one value of a label.
     """
     labelled = labelled_cases(store, task, channels)
     classes = labelled.classes if isinstance(task, ClassificationTask | OrdinalTask) else None
-    return labelled, deal_folds(labelled.frame, classes, split)
+    folds = deal_folds(labelled.frame, classes, split)
+    if isinstance(task, MultilabelTask | RegressionTask):
+        _check_varied(folds)
+    return labelled, folds
 
 
 def deal_folds(
@@ -100,6 +109,19 @@ def _train_or_val(learning: pd.DataFrame, stratified: bool, split: SplitConfig) 
         return pd.Series("train", index=learning.index)
     shares = {"val": split.val, "train": 1 - split.val}
     return split_patients(learning, shares, split.seed, "y_true" if stratified else None)
+
+
+def _check_varied(folds: pd.DataFrame) -> None:
+    """Before anything is trained: not when the folds before that one have been."""
+    targets = [str(name) for name in folds if str(name).split("/")[0] == "y_true"]
+    training = folds[folds["split"] == "train"]
+    for fold, counts in training.groupby("fold")[targets].nunique().iterrows():
+        constant = [name.removeprefix("y_true/") for name in targets if counts[name] < 2]
+        if constant:
+            raise TrainingError(
+                f"fold {fold} (from 0): its training part has one value alone of "
+                f"{', '.join(constant)}; change split.seed, label more cases, or leave it out"
+            )
 
 
 def _check_enough(cases: pd.DataFrame, classes: tuple[str, ...] | None, folds: int) -> None:

@@ -65,15 +65,17 @@ def told_of_pretraining(init: Path, store: Store, test: pd.DataFrame) -> str:
         return unknown + "it left no record"
     seen = pd.read_parquet(folder / "volumes.parquet")
     theirs = read_metadata(weights_file(init)).get("store_key_id", "")
-    if theirs == store.key_id:
-        patients = len(set(seen["patient_key"]) & set(test["patient_key"]))
-        if patients:
-            return f"LEAK: pretraining saw {patients} of the test patients; pretrain with `holdout`"
-        return "pretraining saw none of the test patients"
+    one_key = theirs == store.key_id
+    patients = len(set(seen["patient_key"]) & set(test["patient_key"])) if one_key else 0
+    if patients:
+        return f"LEAK: pretraining saw {patients} of the test patients; pretrain with `holdout`"
+    # Under one key too: a copy of a scan may stand under another patient.
     pixels = store.columns("pixel_sha256")["pixel_sha256"].loc[test["volume_uid"]]
     scans = len(set(pixels) & set(seen.get("pixel_sha256", ())))
     if scans:
         return f"LEAK: pretraining saw {scans} of the test scans; pretrain with `holdout`"
+    if one_key:
+        return "pretraining saw none of the test patients"
     return (
         f"{unknown}its patients were coded under key {theirs or '(not named)'}, this store's under "
         f"{store.key_id}; by voxel hash it saw none of the test scans"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from medssl.models.config import (
     ResNetConfig,
     SegResNetConfig,
     SwinUNETRConfig,
+    ViTConfig,
 )
 from medssl.store import Store, open_store
 from medssl.store.describe import describe_values, foreground_of, geometry_columns
@@ -48,6 +50,8 @@ from medssl.volume import Modality, Units, Volume
 
 Runs = Callable[..., nn.Module]
 RESENC = ResEncConfig(features_per_stage=(4, 8), n_blocks_per_stage=(1, 1))
+VIT = ViTConfig(token_size=4, dim=24, depth=2, heads=2)
+SWIN = SwinUNETRConfig(feature_size=12)
 SPACING = 1.2
 
 
@@ -151,12 +155,14 @@ def test_foreground_and_normalisation_are_the_stores(kind: str) -> None:
         ("segmentation", SegResNetConfig(init_filters=4, blocks_down=(1, 2)), (8, 8, 12), True),
         ("segmentation", SegResNetConfig(init_filters=4, blocks_down=(1, 1)), (9, 8, 8), False),
         pytest.param(
-            *("segmentation", SwinUNETRConfig(feature_size=12), (64, 64, 64), True),
+            *("segmentation", SWIN, (64, 64, 64), True),
             marks=pytest.mark.slow,
         ),
         ("segmentation", RESENC, (8, 8, 8), False),
         ("classification", ResNetConfig(depth=10, conv1_stride=1, norm="batch"), (17,) * 3, True),
         ("classification", ResNetConfig(depth=10, conv1_stride=1), (17, 17, 17), False),
+        ("classification", VIT, (8, 16, 8), False),
+        ("segmentation", VIT, (8, 16, 8), False),
     ],
 )
 def test_monai_loads_the_network_and_gets_its_numbers(
@@ -199,6 +205,45 @@ def test_regions_that_overlap_stay_as_they_are(tmp_path: Path, finetuned_run: Ru
     patches = torch.randn(2, 1, 16, 12, 8)
     with torch.no_grad():
         torch.testing.assert_close(loaded(patches), net(patches))
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "patch", "told", "device"),
+    [
+        ("segmentation", RESENC, (8, 8, 8), {"temperature": "2.0"}, "cuda"),
+        ("classification", VIT, (8, 16, 8), {}, "cuda"),
+        ("segmentation", VIT, (8, 16, 8), {"test_time_flips": "[0, 2]"}, "cuda"),
+        ("classification", SWIN, (32, 32, 64), {}, "cpu"),
+    ],
+)
+def test_its_configs_choose_a_gpu_unless_the_networks_code_names_the_cpu(
+    tmp_path: Path,
+    finetuned_run: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+    task: str,
+    model: ModelConfig,
+    patch: tuple[int, int, int],
+    told: dict[str, str],
+    device: str,
+) -> None:
+    finetuned_run(tmp_path / "run", task, model, patch, ("HU", "SUV"), **told)
+    written = export_bundle(tmp_path / "run", tmp_path / "bundle")
+    script = torch.jit.load(tmp_path / "bundle" / "models" / "model.ts")
+    named = {str(place) for place in re.findall(r'torch\.device\("(\w+)"\)', all_code(script))}
+    assert named == ({"cpu"} if device == "cpu" else set())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in written.configs:
+        parser = monai.bundle.ConfigParser()
+        parser.read_config(tmp_path / "bundle" / "configs" / name)
+        assert parser.get_parsed_content("device") == torch.device(device)
+    readme = (tmp_path / "bundle" / "docs" / "README.md").read_text()
+    for text in (readme, "\n".join(written.lines())):
+        assert ("on the CPU" in text) == (device == "cpu")
+
+
+def all_code(script: torch.jit.ScriptModule) -> str:
+    """What TorchScript shows of every part that has a forward pass."""
+    return "\n".join(part.code for part in script.modules() if hasattr(part, "forward"))
 
 
 def run_bundle(bundle: Path, scans: Path, out: Path) -> None:

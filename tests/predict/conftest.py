@@ -93,22 +93,25 @@ def write_run() -> Callable[..., Path]:
         spacing_mm: float | None = None,
         classify: bool = False,
         seed: int = 0,
+        channels: tuple[str, ...] = (),
     ) -> Path:
         torch.manual_seed(seed)
         model = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
         task = ClassificationTask(label="size") if classify else SegmentationTask(mask="tumour")
+        in_channels = len(channels) or 1
         about = {
             "model": model.model_dump_json(),
-            "in_channels": "1",
+            "in_channels": str(in_channels),
+            "channels": json.dumps(channels or None),
             "task": task.model_dump_json(),
             "classes": json.dumps(classes),
         }
         if classify:
-            network = build_classifier(model, 1, len(classes), SIZE, 0.2)
+            network = build_classifier(model, in_channels, len(classes), SIZE, 0.2)
         else:
-            network = build_segmenter(model, 1, len(classes) + 1, SIZE)
+            network = build_segmenter(model, in_channels, len(classes) + 1, SIZE)
             with torch.no_grad():  # as it is drawn it may call all voxels one class
-                average = network(torch.randn(1, 1, *SIZE)).mean(dim=(0, 2, 3, 4))
+                average = network(torch.randn(1, in_channels, *SIZE)).mean(dim=(0, 2, 3, 4))
                 network.head.bias -= average
         save_weights(run / "checkpoints" / "model.safetensors", network, about)
         settings = {"augment": {"patch": {"size": list(SIZE), "spacing_mm": spacing_mm}}}

@@ -12,7 +12,13 @@ from medssl.errors import ConfigError, StoreError, TrainingError
 from medssl.store import open_store
 from medssl.store.splits import split_patients
 from medssl.store.writer import write_part
-from medssl.transfer.cases import check_classes, check_parts, labelled_cases, split_cases
+from medssl.transfer.cases import (
+    check_classes,
+    check_parts,
+    copies_on_both_sides,
+    labelled_cases,
+    split_cases,
+)
 from medssl.transfer.config import SplitConfig
 from medssl.transfer.task_config import ClassificationTask, SegmentationTask
 
@@ -125,3 +131,21 @@ def test_empty_parts_and_untrained_classes_are_refused() -> None:
         check_parts(frame)
     with pytest.raises(TrainingError, match="class large"):
         check_classes(frame, ("small", "large"))
+
+
+def test_copies_of_tested_scans_among_the_learned_are_counted(tmp_path: Path) -> None:
+    scans = [ball_scan(number % 4) for number in range(6)]  # 4 and 5 are 0 and 1 once more
+    named = [(volume, mask, f"p{i}") for i, (volume, mask, _) in enumerate(scans)]
+    write_scans(tmp_path / "s", named, [])
+    store = open_store(tmp_path / "s")
+    cases = pd.DataFrame(
+        {
+            "volume_uid": [f"{i:032x}" for i in range(6)],
+            "patient_key": [f"p{i}" for i in range(6)],
+            "split": ["train", "test", "val", "test", "test", "test"],
+        }
+    )
+    assert copies_on_both_sides(store, cases, None) == 1  # 4 is 0; 5 and 1 are both tested
+    other = cases.assign(split=["test", "train", "test", "test", "train", "val"])
+    folds = pd.concat([cases.assign(fold=0), other.assign(fold=1)])
+    assert copies_on_both_sides(store, folds, None) == 2

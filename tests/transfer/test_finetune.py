@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from medssl.transfer.finetune import finetune
 from medssl.transfer.fit import fit
 from medssl.transfer.initial import told_of_pretraining
 from medssl.transfer.metrics import all_metrics
+
+from .conftest import ball_scan, write_scans
 
 MODEL = {"name": "segresnet", "init_filters": 4, "blocks_down": [1, 1]}
 
@@ -274,6 +278,54 @@ def test_an_encoder_of_another_key_is_told_and_compared_by_voxels(
     assert told_of_pretraining(init, store, test).startswith("LEAK: pretraining saw 1 of the test")
     (init / "volumes.parquet").unlink()
     assert "left no record" in told_of_pretraining(init, store, test)
+
+
+def test_a_copy_of_a_test_scan_under_another_patient_was_seen_by_pretraining(
+    ball_store: Path, tmp_path: Path
+) -> None:
+    store = open_store(ball_store)
+    init = pretrained(tmp_path / "pre", ball_store, ["nobody"])
+    seen = store.manifest[["patient_key", "pixel_sha256"]].iloc[:3].assign(patient_key="x")
+    seen.to_parquet(init / "volumes.parquet")
+    test = store.manifest[["volume_uid", "patient_key"]]
+    assert told_of_pretraining(init, store, test.iloc[3:]) == (
+        "pretraining saw none of the test patients"
+    )
+    assert told_of_pretraining(init, store, test.iloc[1:5]).startswith(
+        "LEAK: pretraining saw 2 of the test scans"
+    )
+
+
+def test_a_copy_of_a_test_scan_in_training_is_told(ball_store: Path, tmp_path: Path) -> None:
+    scans = [ball_scan(number % 6) for number in range(12)]
+    named = [(volume, mask, f"p{i}") for i, (volume, mask, _) in enumerate(scans)]
+    write_scans(tmp_path / "s", named, [])
+    heard = Heard()
+    result = finetune(configured(tmp_path / "s", "segmentation", steps=2), tmp_path / "run", heard)
+    assert any(re.match(r"LEAK: \d of the test scans are in training", one) for one in heard.lines)
+    assert "of the test scans are in training" in (result.run / "report.html").read_text()
+
+
+def test_a_class_that_masks_lack_cannot_choose_the_weights(
+    ball_store: Path, tmp_path: Path
+) -> None:
+    config = configured(ball_store, "segmentation", steps=2, select_by="dice/9")
+    with pytest.raises(ConfigError, match=r"select_by: dice/9 is of no class .* hold 1"):
+        finetune(config, tmp_path / "run")
+    right = configured(ball_store, "segmentation", steps=2, select_by="dice/1")
+    assert finetune(right, tmp_path / "run").metrics["test/dice_mean"] is not None
+
+
+def test_units_are_those_of_the_scans_that_were_learned(tmp_path: Path) -> None:
+    scans = [ball_scan(number) for number in range(9)]
+    named = [
+        (replace(volume, modality="CT", units="HU") if i == 8 else volume,
+         np.zeros(0) if i == 8 else mask, f"p{i}")
+        for i, (volume, mask, _) in enumerate(scans)
+    ]  # fmt: skip
+    write_scans(tmp_path / "s", named, [])
+    result = finetune(configured(tmp_path / "s", "segmentation", steps=2), tmp_path / "run")
+    assert json.loads(read_metadata(result.model)["units"]) == ["arbitrary"]
 
 
 def test_head_only_steps_leave_the_encoder_as_it_was(ball_store: Path, tmp_path: Path) -> None:

@@ -10,8 +10,12 @@ import pytest
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from medssl.errors import ConfigError, TrainingError
+from medssl.store import open_store
 from medssl.transfer.config import SplitConfig
-from medssl.transfer.folds import cases_of_fold, deal_folds, keep_folds
+from medssl.transfer.folds import cases_of_fold, deal_folds, fold_cases, keep_folds
+from medssl.transfer.task_config import MultilabelTask, RegressionTask
+
+from .conftest import ball_scan, write_scans
 
 
 def many_cases(patients: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -100,3 +104,24 @@ def test_targets_of_any_task_go_along() -> None:
     for number in range(3):
         fold = cases_of_fold(folds, number).set_index("volume_uid")["y_true/a"]
         pd.testing.assert_series_equal(fold, given.loc[fold.index])
+
+
+@pytest.mark.parametrize("rare", ["label", "number"])
+def test_a_fold_that_has_nothing_to_learn_is_told_before_anything_is_trained(
+    tmp_path: Path, rare: str
+) -> None:
+    volume, _, _ = ball_scan(0)
+    names = {"label": ("rare", "common"), "number": ("age",)}[rare]
+    labels = [
+        {"volume_uid": f"{i:032x}", "patient_key": f"p{i}", "name": name, "kind": "class",
+         "value": str(int(i == 3 or (name == "common" and i % 2)))}
+        for i in range(12)
+        for name in names
+    ]  # fmt: skip
+    write_scans(tmp_path / "s", [(volume, np.zeros(0), f"p{i}") for i in range(12)], labels)
+    task = MultilabelTask(labels=names) if rare == "label" else RegressionTask(label="age")
+    store = open_store(tmp_path / "s")
+    with pytest.raises(
+        TrainingError, match=r"fold \d \(from 0\): .* one value alone of (rare|y_true)"
+    ):
+        fold_cases(store, task, split_of(folds=3, val=0.0))
