@@ -86,6 +86,8 @@ class TrainedModel:
         weights_sha256: as `medssl.models.weights.weights_sha256` counts.
         thresholds: of a classification into two classes, that of each network, see
             `medssl.transfer.operating_point`; of other tasks none.
+        units: of the scans that it learned from, which decide how a scan is normalised; none where
+            the weights do not say.
     """
 
     network: nn.Module
@@ -95,6 +97,7 @@ class TrainedModel:
     weights_sha256: str
     channels: tuple[str, ...] | None
     thresholds: tuple[float | None, ...]
+    units: frozenset[str]
 
     @property
     def threshold(self) -> float | None:
@@ -160,7 +163,8 @@ def load_trained(run: Path) -> TrainedModel:
     named = tuple(channels) if channels and len(channels) > 1 else None
     of_two = isinstance(task, ClassificationTask) and len(classes) == 2
     thresholds = tuple(map(kept_threshold, about)) if of_two else ()
-    return TrainedModel(whole, task, classes, patch, _digest(about), named, thresholds)
+    units = frozenset(unit for one in about for unit in json.loads(one.get("units", "[]")))
+    return TrainedModel(whole, task, classes, patch, _digest(about), named, thresholds, units)
 
 
 def _in_units(network: nn.Module, task: TaskConfig, about: Mapping[str, str]) -> nn.Module:

@@ -52,6 +52,7 @@ class PredictResult:
         refused: files and series that ingest's judgement does not take.
         failed: volumes whose prediction broke down.
         without_seg: volumes that have their mask, but no DICOM SEG of it could be written.
+        notes: what to know before the predictions are used.
         corrections: reason code -> how many of the volumes that have a row ingest corrected so.
     """
 
@@ -62,6 +63,7 @@ class PredictResult:
     failed: tuple[Refused, ...]
     without_seg: tuple[Refused, ...]
     corrections: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def table(self) -> Path:
@@ -70,6 +72,7 @@ class PredictResult:
     def lines(self) -> list[str]:
         """For the reader; the last one says where the results are."""
         lines = [f"{self.predicted} volumes predicted, {self.done_before} were done already"]
+        lines += self.notes
         if self.corrections:
             lines += ["corrected:", *_by_code(self.corrections)]
         if self.refused:
@@ -119,6 +122,9 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         progress.say(line)
     try:
         with open_input(config, progress) as given:
+            notes = _told_of_units(given, model.units)
+            for line in notes:
+                progress.say(line)
             cases, alone = _cases(given, model.channels, progress)
             todo = [x for x in cases if not results.is_done(x.item, predictor.files)]
             results.keep({x.item.name for x in cases} - {x.item.name for x in todo})
@@ -134,9 +140,25 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
                 failed=tuple(failed),
                 without_seg=tuple(predictor.without_seg),
                 corrections=results.corrections(),
+                notes=tuple(notes),
             )
     finally:
         results.close()
+
+
+def _told_of_units(given: Given, learned: frozenset[str]) -> list[str]:
+    """Which volumes are normalised in a way that the network has not seen."""
+    units = given.store.columns("units")["units"].astype(str)
+    counts = Counter(units.loc[[item.volume_uid for item in given.items]])
+    others = {unit: n for unit, n in sorted(counts.items()) if learned and unit not in learned}
+    if not others:
+        return []
+    found = ", ".join(f"{n} in {unit}" for unit, n in others.items())
+    return [
+        f"UNITS: the model learned scans in {', '.join(sorted(learned))}; of these volumes {found} "
+        "(normalised in another way, so their predictions may mean nothing); state `units` in the "
+        "cases file if they are known"
+    ]
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def write_run() -> Callable[..., Path]:
         classify: bool = False,
         seed: int = 0,
         channels: tuple[str, ...] = (),
+        units: tuple[str, ...] = (),
     ) -> Path:
         torch.manual_seed(seed)
         model = SegResNetConfig(init_filters=4, blocks_down=(1, 1))
@@ -105,6 +106,7 @@ def write_run() -> Callable[..., Path]:
             "channels": json.dumps(channels or None),
             "task": task.model_dump_json(),
             "classes": json.dumps(classes),
+            "units": json.dumps(units),
         }
         if classify:
             network = build_classifier(model, in_channels, len(classes), SIZE, 0.2)

@@ -152,6 +152,28 @@ def test_a_nifti_keeps_its_grid_to_the_last_bit(tmp_path: Path, write_run: Write
     assert set(np.unique(written.dataobj)) == {0, 1, 3}
 
 
+def test_volumes_in_units_that_were_not_learned_are_told(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    (tmp_path / "in").mkdir()
+    values = np.random.default_rng(3).normal(0, 300, (20, 18, 16)).astype(np.int16)
+    for name in ("one", "two"):
+        nib.Nifti1Image(values + (name == "two"), np.eye(4)).to_filename(
+            tmp_path / "in" / f"{name}.nii"
+        )
+    run = write_run(tmp_path / "run", units=("HU",))
+    told = predict(PredictConfig(run=run, input=tmp_path / "in", out=tmp_path / "a", modality="CT"))
+    assert [line for line in told.lines() if line.startswith("UNITS")] == list(told.notes)
+    assert "learned scans in HU; of these volumes 2 in arbitrary" in told.notes[0]
+    (tmp_path / "cases.csv").write_text("image,modality,units\none.nii,CT,HU\ntwo.nii,CT,HU\n")
+    right = PredictConfig(
+        run=run, input=tmp_path / "in", out=tmp_path / "b", cases=tmp_path / "cases.csv"
+    )
+    assert predict(right).notes == ()
+    silent = write_run(tmp_path / "old")
+    assert predict(right.model_copy(update={"run": silent, "out": tmp_path / "c"})).notes == ()
+
+
 def test_one_that_fails_and_one_that_is_refused_cost_no_other(
     tmp_path: Path, write_ct: WriteCt, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
