@@ -22,6 +22,7 @@ from medssl.report.quality_facts import count_of
 from medssl.store.writer import write_atomically
 from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
 from medssl.transfer.ensemble import read_ensemble
+from medssl.transfer.operating_point import kept_threshold, threshold_told
 from medssl.transfer.regime_config import start_told
 
 _FORBIDDEN = (
@@ -47,6 +48,7 @@ class _Records:
         summary: its summary.json.
         trainings: summary.json of each training: the run itself, or the folds.
         weights: sha256 of each training's weights.
+        thresholds: of each training; see `medssl.transfer.operating_point`.
         cases: volume_uid and split (of a cross-validation, the fold in which it tested).
     """
 
@@ -54,6 +56,7 @@ class _Records:
     summary: dict[str, Any]
     trainings: list[dict[str, Any]]
     weights: list[str]
+    thresholds: list[float | None]
     cases: pd.DataFrame
     subgroups: pd.DataFrame | None
 
@@ -115,8 +118,8 @@ def _read(run: Path) -> _Records:
         finetuned = load_finetuned(run)
         summary = json.loads((run / "summary.json").read_text("utf-8"))
         cases = pd.read_parquet(run / "cases.parquet")
-        weights = [finetuned.about["weights_sha256"]]
-        return _Records(finetuned, summary, [summary], weights, cases, subgroups)
+        about = [finetuned.about]
+        return _Records(finetuned, summary, [summary], *_kept(about), cases, subgroups)
     members = read_ensemble(run)
     if not (run / "summary.json").is_file():
         raise CheckpointError(f"the run in {run} is not finished; run its command again to resume")
@@ -127,10 +130,15 @@ def _read(run: Path) -> _Records:
         load_finetuned(run / "folds" / "0"),
         summary,
         summary["folds"],
-        [read_metadata(member)["weights_sha256"] for member in members],
+        *_kept([read_metadata(member) for member in members]),
         cases.assign(split=cases["fold"].map("fold {}".format)),
         subgroups,
     )
+
+
+def _kept(about: list[dict[str, str]]) -> tuple[list[str], list[float | None]]:
+    """The hashes and the thresholds in the metadata of weights."""
+    return [one["weights_sha256"] for one in about], [kept_threshold(one) for one in about]
 
 
 def _title(finetuned: Finetuned) -> str:
@@ -156,6 +164,7 @@ def _purpose(records: _Records) -> list[Part]:
     rows = [
         ("answer", answer),
         ("classes", ", ".join(finetuned.outputs)),
+        *_read_at(records),
         ("network", finetuned.model.name),
         ("patch", " × ".join(map(str, finetuned.patch)) + " voxels"),
         ("spacing", spacing),
@@ -163,6 +172,14 @@ def _purpose(records: _Records) -> list[Part]:
         *((f"scans in {unit}", how) for unit, how in facts["normalisation"].items()),
     ]
     return [table(["", ""], rows)]
+
+
+def _read_at(records: _Records) -> list[tuple[str, str]]:
+    """Of two classes the threshold, in a row for it; the network itself gives logits."""
+    if records.finetuned.task != "classification" or len(records.finetuned.classes) != 2:
+        return []
+    told = threshold_told(records.thresholds)
+    return [(f"medssl predict answers {records.finetuned.classes[1]} from", told)]
 
 
 def _results(records: _Records) -> list[Part]:

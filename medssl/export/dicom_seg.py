@@ -7,6 +7,7 @@ the planes of these files.
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,11 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom import config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.valuerep import validate_value
 
 import medssl
 from medssl.errors import GeometryError, MedsslError
@@ -27,6 +32,7 @@ _TYPE_2 = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "StudyDate", "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+_CHECKED = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime")  # by highdicom
 _LONGEST_SH = 16
 
 
@@ -60,11 +66,13 @@ def write_segmentation(
     """
     import highdicom as hd
 
+    headers: list[Dataset] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom and highdicom quote values they warn of
-            headers = [_header(source) for source in sources]
+            headers += [_header(source) for source in sources]
             placed, place = _placed(headers, mask, affine)
+            _to_utf8(placed[0])  # which patient and study are copied from
             segmentation = hd.seg.Segmentation(
                 source_images=placed,
                 pixel_array=_numbers(mask, labels),
@@ -84,11 +92,10 @@ def write_segmentation(
                 **place,
             )
             _save(path, segmentation)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise MedsslError(
-            f"no segmentation can be made for these files ({type(error).__name__}); they lack what "
-            "DICOM SEG needs, such as a frame of reference; the NIfTI is there"
-        ) from error
+    except (MedsslError, OSError):
+        raise
+    except Exception as error:
+        raise MedsslError(f"the files allow no DICOM SEG: {_cause(error, headers)}") from error
 
 
 def _header(path: Path) -> Dataset:
@@ -105,6 +112,47 @@ def _header(path: Path) -> Dataset:
         if len(str(ds[name].value or "")) > _LONGEST_SH:
             setattr(ds, name, "")
     return ds
+
+
+def _to_utf8(header: Dataset) -> None:
+    """Read its text now, so that it is written in UTF-8, which holds every script.
+
+    highdicom knows only some of the other character sets. What cannot be read cannot be copied
+    either, and goes.
+    """
+    for tag in list(header.keys()):
+        try:
+            element = header[tag]
+            for item in element.value if element.VR == "SQ" else ():
+                item.decode()
+        except Exception:
+            del header[tag]
+    header.SpecificCharacterSet = "ISO_IR 192"
+
+
+def _cause(error: Exception, headers: Sequence[Dataset]) -> str:
+    """What is wrong, by the names of attributes: other libraries quote the values."""
+    name = error.name if isinstance(error, AttributeError) else None
+    if name and tag_for_keyword(name) is not None:
+        return f"{name} is missing or cannot be read"
+    for header in headers:
+        if "FrameOfReferenceUID" not in header:
+            return "FrameOfReferenceUID is missing"
+        for name in _CHECKED:
+            if not _is_valid(header[name]):
+                return f"{name} is no valid {header[name].VR} (PS3.5 6.2)"
+    calls = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    modules = [(str(call.f_globals.get("__name__")), call.f_lineno) for call in calls]
+    module, line = [x for x in modules if x[0].startswith(("medssl.", "highdicom."))][-1]
+    return f"{type(error).__name__} in {module}, line {line}"
+
+
+def _is_valid(element: DataElement) -> bool:
+    try:
+        validate_value(element.VR, element.value, config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _placed(

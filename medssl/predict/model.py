@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
@@ -23,8 +24,14 @@ from medssl.models.weights import read_metadata, read_weights
 from medssl.transfer.ensemble import FILE_NAME as ENSEMBLE
 from medssl.transfer.ensemble import read_ensemble
 from medssl.transfer.networks import network_of
+from medssl.transfer.operating_point import joint_threshold, kept_threshold, threshold_told
 from medssl.transfer.regimes import load_as_evaluated
-from medssl.transfer.task_config import MultilabelTask, RegressionTask, TaskConfig
+from medssl.transfer.task_config import (
+    ClassificationTask,
+    MultilabelTask,
+    RegressionTask,
+    TaskConfig,
+)
 
 _TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
 
@@ -77,6 +84,8 @@ class TrainedModel:
         patch: size and spacing of what it was trained on.
         channels: series that are a case together, see `medssl.transfer.channels`; None: one.
         weights_sha256: as `medssl.models.weights.weights_sha256` counts.
+        thresholds: of a classification into two classes, that of each network, see
+            `medssl.transfer.operating_point`; of other tasks none.
     """
 
     network: nn.Module
@@ -85,6 +94,19 @@ class TrainedModel:
     patch: PatchConfig
     weights_sha256: str
     channels: tuple[str, ...] | None
+    thresholds: tuple[float | None, ...]
+
+    @property
+    def threshold(self) -> float | None:
+        """The difference of the logits from which the second of two classes is the answer; None:
+        the likeliest class is."""
+        return joint_threshold(self.thresholds)
+
+    def told(self) -> list[str]:
+        """For the reader, where the answer is one of two classes: from where it is the second."""
+        if not self.thresholds:
+            return []
+        return [f"{self.classes[1]} is answered from {threshold_told(self.thresholds)}"]
 
     def described(self) -> dict[str, object]:
         """What is kept beside the results: no path, no patient."""
@@ -93,6 +115,7 @@ class TrainedModel:
             "task": self.task.model_dump(mode="json"),
             "classes": list(self.classes),
             "patch": self.patch.model_dump(mode="json"),
+            "threshold": None if self.threshold is None else float(expit(self.threshold)),
         }
 
 
@@ -135,7 +158,9 @@ def load_trained(run: Path) -> TrainedModel:
     whole.eval().requires_grad_(False).to(default_device())
     channels = json.loads(about[0].get("channels", "null"))
     named = tuple(channels) if channels and len(channels) > 1 else None
-    return TrainedModel(whole, task, classes, patch, _digest(about), named)
+    of_two = isinstance(task, ClassificationTask) and len(classes) == 2
+    thresholds = tuple(map(kept_threshold, about)) if of_two else ()
+    return TrainedModel(whole, task, classes, patch, _digest(about), named, thresholds)
 
 
 def _in_units(network: nn.Module, task: TaskConfig, about: Mapping[str, str]) -> nn.Module:

@@ -57,6 +57,13 @@ def write_on_grid(path: Path, mask: Array, affine: Affine) -> None:
     _save(path, image)
 
 
+def read_mask(path: Path) -> Array:
+    """The voxels of a mask that was written here, (x, y, z)."""
+    from nibabel.nifti1 import Nifti1Image
+
+    return np.asarray(Nifti1Image.from_filename(path).dataobj)
+
+
 def _save(path: Path, image: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial.{path.name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from medssl.export.dicom_seg import Algorithm, write_segmentation
 from medssl.predict.config import PredictConfig
 from medssl.predict.inputs import Given, Item, Refused, check_places, open_input
 from medssl.predict.model import TrainedModel, load_trained
-from medssl.predict.nifti import write_like, write_on_grid
+from medssl.predict.nifti import read_mask, write_like, write_on_grid
 from medssl.predict.results import Results
 from medssl.progress import SILENT, Progress
 from medssl.transfer.channel_scans import Case, channel_scans
@@ -38,6 +38,7 @@ from medssl.transfer.whole_volume import predict_mask, windows_of
 from medssl.volume import Array
 
 FAILED = "PREDICTION_FAILED"
+NO_SEG = "SEG_NOT_WRITTEN"
 Told = Callable[[int], None]
 
 
@@ -50,6 +51,7 @@ class PredictResult:
         done_before: volumes that an earlier call had done.
         refused: files and series that ingest's judgement does not take.
         failed: volumes whose prediction broke down.
+        without_seg: volumes that have their mask, but no DICOM SEG of it could be written.
         corrections: reason code -> how many of the volumes that have a row ingest corrected so.
     """
 
@@ -58,7 +60,8 @@ class PredictResult:
     done_before: int
     refused: tuple[Refused, ...]
     failed: tuple[Refused, ...]
-    corrections: Mapping[str, int] = field(default_factory=dict)
+    without_seg: tuple[Refused, ...]
+    corrections: Mapping[str, int]
 
     @property
     def table(self) -> Path:
@@ -74,9 +77,11 @@ class PredictResult:
             lines += _by_code(Counter(x.reason for x in self.refused))
         if self.failed:
             lines.append(f"failed: {len(self.failed)}")
-            causes = Counter(x.detail for x in self.failed)
-            lines += [f"  {n}: {detail}" for detail, n in sorted(causes.items())]
-        if self.refused or self.failed:
+            lines += _causes(self.failed)
+        if self.without_seg:
+            lines.append(f"masks without a DICOM SEG: {len(self.without_seg)}")
+            lines += _causes(self.without_seg)
+        if self.refused or self.failed or self.without_seg:
             lines.append(f"which: {self.out / 'not_predicted.csv'}")
         return [*lines, f"results: {self.table}"]
 
@@ -85,10 +90,17 @@ def _by_code(counts: Mapping[str, int]) -> list[str]:
     return [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
 
 
+def _causes(cases: tuple[Refused, ...]) -> list[str]:
+    counts = Counter(x.detail for x in cases)
+    return [f"  {n}: {detail}" for detail, n in sorted(counts.items())]
+
+
 def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult:
     """Predict every volume of INPUT; call again to take up where it was.
 
-    A volume that fails does not end the others; it is counted, and named in not_predicted.csv.
+    A volume that fails does not end the others; it is counted, and named in not_predicted.csv. So
+    is one whose mask cannot be written as DICOM SEG; but it has its row, and another call tries
+    only the SEG again.
 
     Raises:
         CheckpointError: `run` is no finished fine-tuning run.
@@ -103,19 +115,24 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         _Segmenter(model) if isinstance(model.task, SegmentationTask) else _WholeVolumes(model)
     )
     results = Results(config.out, model, config.input, predictor.columns)
+    for line in model.told():
+        progress.say(line)
     try:
         with open_input(config, progress) as given:
             cases, alone = _cases(given, model.channels, progress)
-            todo = [x for x in cases if not results.is_done(x.item, predictor.files(x.item))]
+            todo = [x for x in cases if not results.is_done(x.item, predictor.files)]
             results.keep({x.item.name for x in cases} - {x.item.name for x in todo})
+            if isinstance(predictor, _Segmenter):
+                _retry_segs(predictor, given, cases, results)
             failed = [*alone, *_predict_all(predictor, given, todo, results, progress)]
-            results.finish([*given.refused, *failed])
+            results.finish([*given.refused, *failed, *predictor.without_seg])
             return PredictResult(
                 config.out,
                 predicted=len(todo) - len(failed) + len(alone),
                 done_before=len(cases) - len(todo),
                 refused=tuple(given.refused),
                 failed=tuple(failed),
+                without_seg=tuple(predictor.without_seg),
                 corrections=results.corrections(),
             )
     finally:
@@ -186,6 +203,16 @@ def _predict_all(
     return failed
 
 
+def _retry_segs(predictor: _Segmenter, given: Given, cases: list[_Case], results: Results) -> None:
+    """Of masks that an earlier call finished without."""
+    for one in cases:
+        item = one.item
+        has_mask = _has_dicom(item) and results.is_done(item, ("mask",))
+        if has_mask and not results.is_done(item, ("seg",)):
+            seg = predictor.write_seg(given, item, one.scans[0], results.out)
+            results.change(item, {"seg": seg})
+
+
 class _Told:
     """Tells how much of one volume is done, and remembers it."""
 
@@ -216,10 +243,8 @@ class _Segmenter:
         self.values = tuple(int(c) for c in model.classes)
         self.labels = {value: f"{model.task.mask} {value}" for value in self.values}
         self.columns = ("mask", "seg", *(f"ml_{value}" for value in self.values))
-
-    def files(self, item: Item) -> tuple[str, ...]:
-        """Columns of the files that a finished volume has."""
-        return ("mask", "seg") if _has_dicom(item) else ("mask",)
+        self.files = ("mask",)  # without which a volume is not done
+        self.without_seg: list[Refused] = []
 
     def size(self, scan: ScanInfo) -> int:
         """In windows."""
@@ -228,26 +253,42 @@ class _Segmenter:
     def predict(
         self, given: Given, item: Item, reader: Reader, case: Case, out: Path, told: Told
     ) -> dict[str, str]:
-        """Write the files of one volume; its row."""
+        """Write the mask of one volume, and the SEG if that can be; its row."""
         patch, values, scan = self.model.patch, (0, *self.values), case[0]
         mask = predict_mask(self.model.network, reader, case, patch, values, told)
-        place = Path("masks") / f"{item.name}.nii.gz"
+        place = _mask_of(item)
         if item.is_dicom:  # column, row, slice, as viewers of NIfTI expect
             write_on_grid(out / place, mask.transpose(2, 1, 0), scan.affine[:, [2, 1, 0, 3]])
         elif item.source is not None:
             write_like(out / place, mask, item.source)
         else:
             write_on_grid(out / place, mask, scan.affine)
-        seg = Path("seg") / f"{item.name}.dcm" if _has_dicom(item) else None
-        if seg is not None:
-            made_by = Algorithm("medssl predict", self.model.weights_sha256)
-            files = given.dicom_files(item)
-            write_segmentation(out / seg, files, mask, scan.affine, self.labels, made_by)
         return {
             "mask": place.as_posix(),
-            "seg": "" if seg is None else seg.as_posix(),
+            "seg": self.write_seg(given, item, scan, out, mask) if _has_dicom(item) else "",
             **self._volumes(mask, abs(float(np.linalg.det(scan.affine[:3, :3])))),
         }
+
+    def write_seg(
+        self, given: Given, item: Item, scan: ScanInfo, out: Path, mask: Array | None = None
+    ) -> str:
+        """Write the SEG of a mask, or of the one that is there; its place, empty if it cannot be.
+
+        What hinders it is kept in `without_seg`.
+        """
+        place = Path("seg") / f"{item.name}.dcm"
+        (out / place).unlink(missing_ok=True)  # it may be that of an earlier scan
+        made_by = Algorithm("medssl predict", self.model.weights_sha256)
+        try:
+            if mask is None:
+                mask = read_mask(out / _mask_of(item)).transpose(2, 1, 0)
+            files = given.dicom_files(item)
+            write_segmentation(out / place, files, mask, scan.affine, self.labels, made_by)
+        except Exception as error:
+            detail = f"only the SEG is missing, the mask is there: {_cause(error)}"
+            self.without_seg.append(Refused(item.input, item.part, NO_SEG, detail))
+            return ""
+        return place.as_posix()
 
     def _volumes(self, mask: Array, voxel_mm3: float) -> dict[str, str]:
         counts = np.zeros(max(self.values) + 1, dtype=np.int64)
@@ -263,14 +304,12 @@ class _WholeVolumes:
 
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
+        self.files = ()
+        self.without_seg: list[Refused] = []
         probabilities = tuple(f"probability_{name}" for name in model.classes)
         self.columns = (() if isinstance(model.task, MultilabelTask) else ("predicted",)) + (
             probabilities
         )
-
-    def files(self, item: Item) -> tuple[str, ...]:
-        """It writes none."""
-        return ()
 
     def size(self, scan: ScanInfo) -> int:
         """One volume."""
@@ -299,8 +338,18 @@ class _WholeVolumes:
         probabilities = softmax(outputs)
         shown = [f"{p:.6f}" for p in probabilities]
         ranked = isinstance(self.model.task, OrdinalTask)
-        answer = median_rank(log_softmax(outputs)) if ranked else int(probabilities.argmax())
+        threshold = self.model.threshold
+        if ranked:
+            answer = median_rank(log_softmax(outputs))
+        elif threshold is not None:
+            answer = int(outputs[1] - outputs[0] >= threshold)
+        else:
+            answer = int(probabilities.argmax())
         return [self.model.classes[answer], *shown]
+
+
+def _mask_of(item: Item) -> Path:
+    return Path("masks") / f"{item.name}.nii.gz"
 
 
 def _has_dicom(item: Item) -> bool:

@@ -2,7 +2,7 @@
 
 predictions.csv     one row for each volume
 predictions.json    which weights, task and classes predicted, and which INPUT (hash of its path)
-not_predicted.csv   what was refused or failed, with the reason
+not_predicted.csv   what was refused, failed or has its mask but no DICOM SEG, with the reason
 masks/, seg/        segmentation: NIfTI of every volume; DICOM SEG of those that were DICOM
 """
 
@@ -88,6 +88,10 @@ class Results:
         """How many of the volumes that have a row were corrected, by reason code."""
         codes = (row["corrections"].split("+") for row in self._rows.values())
         return Counter(code for of_one in codes for code in of_one if code)
+
+    def change(self, item: Item, values: Mapping[str, str]) -> None:
+        """Keep a row anew, with other `values`."""
+        self.add(item, {**self._rows[item.name], **values})
 
     def finish(self, not_predicted: Sequence[Refused]) -> None:
         """Write both tables in order."""

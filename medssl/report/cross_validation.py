@@ -9,6 +9,7 @@ import yaml
 
 from medssl.config import without_paths
 from medssl.engine.run_folder import RunFolder
+from medssl.models.weights import read_metadata
 from medssl.report.explanation import explanation_sections
 from medssl.report.figures import loss_curve
 from medssl.report.finetuning import (
@@ -28,6 +29,7 @@ from medssl.report.page import (
     verdict,
     write_page,
 )
+from medssl.transfer.operating_point import kept_threshold
 from medssl.transfer.regime_config import start_told
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def write_cross_validation_report(
             "Results out of fold",
             [
                 *results_parts(results),
-                *rules(config, results),
+                *rules(config, results, [_threshold(fold) for fold in done]),
                 text(
                     "Every case was predicted once, by the network of the fold in which its "
                     "patient tested. Rows of all folds are judged together; their logits come "
@@ -96,6 +98,10 @@ def write_cross_validation_report(
         f"{len(done)} folds, each from {start}. {effort(config)}",
         sections,
     )
+
+
+def _threshold(fold: FoldResult) -> float | None:
+    return kept_threshold(read_metadata(fold.weights))
 
 
 def _table(predictions: pd.DataFrame, done: list[FoldResult], results: Results) -> Part:

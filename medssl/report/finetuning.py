@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import yaml
@@ -24,6 +24,7 @@ from medssl.report.page import (
     write_page,
 )
 from medssl.report.quality_facts import count_of
+from medssl.transfer.operating_point import threshold_told
 from medssl.transfer.regime_config import start_told
 from medssl.transfer.subgroups import LEAST_PATIENTS
 from medssl.transfer.tuning_config import with_setting
@@ -54,7 +55,10 @@ def write_finetuning_report(
     sections = [
         Section("", [verdict(results.lines()[0])]),
         Section("Who was in which part", [text(note) for note in notes]),
-        Section("Results on the test part", [*results_parts(results), *rules(config, results)]),
+        Section(
+            "Results on the test part",
+            [*results_parts(results), *rules(config, results, [fitted.threshold])],
+        ),
         Section("By subgroup", subgroup_parts(results)),
         Section("Training", _curves(run, fitted, results.primary)),
         *_search(config, tuned),
@@ -162,8 +166,14 @@ def _with_ends(interval: Interval | None) -> str:
     return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
 
-def rules(config: FinetuneConfig, results: Results) -> list[Part]:
-    """How the metrics count what could be counted in several ways."""
+def rules(
+    config: FinetuneConfig, results: Results, thresholds: Sequence[float | None]
+) -> list[Part]:
+    """How the metrics count what could be counted in several ways.
+
+    Args:
+        thresholds: of the run's network, or of those of all folds.
+    """
     told = []
     if "auprc_macro" in results.metrics:
         told.append("The chance level of auprc_macro is the share of positive cases.")
@@ -175,8 +185,12 @@ def rules(config: FinetuneConfig, results: Results) -> list[Part]:
     if "sensitivity" in results.metrics:
         told.append(
             "Sensitivity and specificity are read at the threshold where their sum is highest on "
-            "the validation part."
+            f"the validation part{', each fold at its own' if len(thresholds) > 1 else ''}."
         )
+        if config.task.name == "classification":
+            told.append(
+                f"medssl predict answers the second class from {threshold_told(thresholds)}."
+            )
     if config.task.name == "segmentation":
         told += [
             "A class that neither mask of a case has is left out of dice, nsd and hd95_mm. Where "

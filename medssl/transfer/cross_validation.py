@@ -132,7 +132,8 @@ def _fold(
             try:
                 tuned = tuned_fit(config, store, cases, run, tracker, progress)
                 fitted = tuned.trained.predict_test(cases, run, progress)
-                frame = with_case_columns(with_operating_point(fitted.predictions))
+                called = with_operating_point(fitted.predictions, fitted.threshold)
+                frame = with_case_columns(called)
                 write_predictions(predicted, frame)
                 test = frame[frame["split"] == "test"]
                 figures = {f"test/{name}": value for name, value in all_metrics(test).items()}

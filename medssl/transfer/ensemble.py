@@ -5,7 +5,8 @@
      "members": [{"weights": "folds/0/checkpoints/model.safetensors", "weights_sha256": "…"}, …]}
 
 Paths are relative to the file. Each member's metadata says what it is (network, patch, classes,
-temperature); a prediction is the mean of the members' probabilities, of classes or of voxels.
+temperature, threshold); a prediction is the mean of the members' probabilities, of classes or of
+voxels.
 """
 
 from __future__ import annotations

@@ -137,7 +137,8 @@ def _finetune(
     try:
         tuned = tuned_fit(config, store, cases, run, tracker, progress)
         fitted = tuned.trained.predict_test(cases, run, progress)
-        predictions = with_case_columns(with_operating_point(fitted.predictions))
+        called = with_operating_point(fitted.predictions, fitted.threshold)
+        predictions = with_case_columns(called)
         fitted = replace(fitted, predictions=predictions)
         results = results_of_test_part(store, cases, predictions)
         _write(config, store, cases, notes, tuned, fitted, results, run, tracker)

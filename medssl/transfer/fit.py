@@ -31,6 +31,7 @@ from medssl.transfer.flips import averaged_over_flips
 from medssl.transfer.initial import resolve_model, weights_file
 from medssl.transfer.metrics import all_metrics
 from medssl.transfer.multilabel import Multilabel
+from medssl.transfer.operating_point import chosen_threshold
 from medssl.transfer.ordinal import Ordinal
 from medssl.transfer.regime_config import KNNRegime, LinearProbeRegime
 from medssl.transfer.regimes import finish, fit_probe, prepare
@@ -61,6 +62,7 @@ class Fit:
         model: the network.
         load_report: lines that say which weights were taken; empty where init is null.
         calibration: what temperature scaling changed; None where it is not asked for.
+        threshold: see `medssl.transfer.operating_point`; None where nothing chose one.
         told: what else the reader should know: what was frozen, what a probe chose, an early end.
         seconds: of training alone.
     """
@@ -70,6 +72,7 @@ class Fit:
     outcome: TrainOutcome
     load_report: list[str]
     calibration: Calibration | None
+    threshold: float | None
     told: list[str]
 
     @property
@@ -83,6 +86,7 @@ class Trained:
 
     Attributes:
         val: predictions of the validation part, not yet scaled by `temperature`; empty without one.
+        threshold: of two classes, on scaled logits; see `medssl.transfer.operating_point`.
         weights_sha256: of the file checkpoints/model.safetensors.
     """
 
@@ -94,6 +98,7 @@ class Trained:
     told: list[str]
     val: pd.DataFrame
     temperature: float | None
+    threshold: float | None
     weights_sha256: str
 
     @property
@@ -121,7 +126,15 @@ class Trained:
             predictions = scaled(predictions, self.temperature)
             told = [*told, str(calibrated)]
         _tell(told, run, progress)
-        return Fit(predictions, self.model, self.outcome, self.load_report, calibrated, told)
+        return Fit(
+            predictions,
+            self.model,
+            self.outcome,
+            self.load_report,
+            calibrated,
+            self.threshold,
+            told,
+        )
 
 
 def fit(
@@ -182,6 +195,7 @@ def train_and_choose(
     with averaged_over_flips(task.network, flips):
         val = _predict(task, cases, "val", run, progress)
     temperature = fitted_temperature(val) if config.temperature_scaling else None
+    threshold = chosen_threshold(val if temperature is None else scaled(val, temperature))
     weights_sha256 = save_weights(
         run.checkpoints / "model.safetensors",
         task.network,
@@ -194,6 +208,7 @@ def train_and_choose(
             "classes": json.dumps(classes),
             "regime": config.regime.model_dump_json(),
             "temperature": json.dumps(temperature or 1.0),
+            "threshold": json.dumps(threshold),
             "test_time_flips": json.dumps(flips),
             "step": str(outcome.best_step or outcome.steps),
             "store_key_id": store.key_id,
@@ -202,7 +217,16 @@ def train_and_choose(
         },
     )
     return Trained(
-        config, task, model, outcome, load_report, told, val, temperature, weights_sha256
+        config,
+        task,
+        model,
+        outcome,
+        load_report,
+        told,
+        val,
+        temperature,
+        threshold,
+        weights_sha256,
     )
 
 

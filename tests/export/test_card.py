@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,18 @@ def test_one_network_of_a_cross_validation_is_exported_and_not_all(
         export(folds, tmp_path / "out")
     assert "medssl export card" in str(refused.value)
     assert load_finetuned(folds / "folds" / "1").about["store_key_id"] == "key1"
+
+
+def test_the_card_tells_from_where_the_second_class_is_answered(
+    run: Path, finetuned_run: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    told = "| medssl predict answers malignant from | a probability of "
+    assert f"{told}0.5: this run has no threshold" in write_card(run, tmp_path / "a.md").read_text()
+    settings = {name: (run / name).read_text() for name in ("config.yaml", "summary.json")}
+    finetuned_run(run, "classification", threshold=json.dumps(math.log(0.2 / 0.8)))
+    for name, text in settings.items():
+        (run / name).write_text(text)
+    assert f"{told}0.2, chosen on" in write_card(run, tmp_path / "b.md").read_text()
 
 
 def trials(*rates: float, chosen: int) -> dict[str, Any]:

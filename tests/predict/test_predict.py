@@ -14,6 +14,7 @@ from pathlib import Path
 import highdicom
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
@@ -204,7 +205,7 @@ def test_what_is_done_is_not_done_again_unless_the_scan_has_changed(
 
     shutil.rmtree(tmp_path / "in" / "b")
     write_ct(tmp_path / "in" / "b", seed=2)
-    (config.out / first[0]["seg"]).unlink()
+    (config.out / first[0]["mask"]).unlink()
     assert predict(config).predicted == 2
 
     about = json.loads((config.out / "predictions.json").read_text())
@@ -212,6 +213,73 @@ def test_what_is_done_is_not_done_again_unless_the_scan_has_changed(
     other = write_run(tmp_path / "other", seed=5)
     with pytest.raises(ConfigError, match="other weights"):
         predict(config.model_copy(update={"run": other}))
+
+
+def test_a_mask_that_can_have_no_segmentation_keeps_its_row_and_is_not_predicted_again(
+    tmp_path: Path, write_ct: WriteCt, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, without = write_ct(tmp_path / "in" / "a"), write_ct(tmp_path / "in" / "b", seed=1)
+    frame = {}
+    for path in (tmp_path / "in" / "b").iterdir():
+        ds = pydicom.dcmread(path)
+        frame[path] = ds.FrameOfReferenceUID
+        del ds.FrameOfReferenceUID
+        ds.save_as(path)
+    run, out = write_run(tmp_path / "run"), tmp_path / "out"
+    config = PredictConfig(run=run, input=tmp_path / "in", out=out)
+    result = predict(config)
+    first, second = table(out)
+    assert (result.predicted, result.failed) == (2, ())
+    assert (first["seg"] != "", second["seg"]) == (True, "")
+    assert nib.load(out / second["mask"]).shape == without.values.shape[::-1]
+    told = (
+        "only the SEG is missing, the mask is there: "
+        "the files allow no DICOM SEG: FrameOfReferenceUID is missing"
+    )
+    with (out / "not_predicted.csv").open(newline="") as file:
+        reasons = [list(row.values()) for row in csv.DictReader(file)]
+    assert reasons == [["b", "", "SEG_NOT_WRITTEN", told]]
+    assert "masks without a DICOM SEG: 1" in result.lines()
+
+    def is_not_called(*arguments: object) -> None:
+        raise AssertionError("through the network again")
+
+    monkeypatch.setattr(stage, "predict_mask", is_not_called)
+    not_predicted = (out / "not_predicted.csv").read_text()
+    again = predict(config)
+    assert (again.predicted, again.done_before, len(again.without_seg)) == (0, 2, 1)
+    assert table(out) == [first, second]
+    assert (out / "not_predicted.csv").read_text() == not_predicted
+
+    # What was missing is there now, and what was there is gone: only the SEGs are made.
+    for path, uid in frame.items():
+        ds = pydicom.dcmread(path)
+        ds.FrameOfReferenceUID = uid
+        ds.save_as(path)
+    (out / first["seg"]).unlink()
+    mended = predict(config)
+    assert (mended.predicted, mended.failed, mended.without_seg) == (0, (), ())
+    for row, ct in zip(table(out), (whole, without), strict=True):
+        mask = np.asarray(nib.load(out / row["mask"]).dataobj).transpose(2, 1, 0)
+        assert mask.any()
+        assert frames_in_world(out / row["seg"], (1, 3)) == in_world(mask, ct.affine)
+
+
+def test_a_changed_scan_that_can_have_no_segmentation_does_not_keep_the_old_one(
+    tmp_path: Path, write_ct: WriteCt, write_run: WriteRun
+) -> None:
+    write_ct(tmp_path / "in" / "a")
+    run, out = write_run(tmp_path / "run"), tmp_path / "out"
+    config = PredictConfig(run=run, input=tmp_path / "in", out=out)
+    predict(config)
+    shutil.rmtree(tmp_path / "in" / "a")
+    write_ct(tmp_path / "in" / "a", seed=1)
+    for path in (tmp_path / "in" / "a").iterdir():
+        ds = pydicom.dcmread(path)
+        del ds.FrameOfReferenceUID
+        ds.save_as(path)
+    assert len(predict(config).without_seg) == 1
+    assert list((out / "seg").iterdir()) == []
 
 
 def test_series_in_one_folder_are_told_apart(

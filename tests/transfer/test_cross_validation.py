@@ -65,7 +65,7 @@ def test_out_of_fold_predictions_are_those_of_the_folds_fitted_alone(
     for number in range(3):
         cases = cases_of_fold(folds, number)
         alone = fit(config, store, cases, RunFolder.open(tmp_path / str(number), config, "fold"))
-        predictions = with_case_columns(with_operating_point(alone.predictions))
+        predictions = with_case_columns(with_operating_point(alone.predictions, alone.threshold))
         tested = predictions[predictions["split"] == "test"].reset_index(drop=True)
         ours = frame[frame["fold"] == number].drop(columns="fold").reset_index(drop=True)
         pd.testing.assert_frame_equal(ours[tested.columns], tested)
