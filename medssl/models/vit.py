@@ -66,7 +66,7 @@ class ViTEncoder(Encoder):
         grid = self._grid(voxels_BCDHW)
         tokens = cut_tokens(voxels_BCDHW, self.config.token_size)
         positions = positions_on(grid, self.config.dim, voxels_BCDHW.device)
-        # They go where the weights are: a trace keeps the tensor, and on its own no device.
+        # They follow the weights as a buffer would; type_as leaves no device in a trace's code.
         positions = positions.type_as(self.stem.weight).expand(tokens.shape[0], -1, -1)
         if visible_BM is not None:
             tokens = take_tokens(tokens, visible_BM)

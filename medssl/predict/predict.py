@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,7 @@ class PredictResult:
     refused: tuple[Refused, ...]
     failed: tuple[Refused, ...]
     without_seg: tuple[Refused, ...]
-    corrections: Mapping[str, int]
+    corrections: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def table(self) -> Path:
@@ -86,13 +86,13 @@ class PredictResult:
         return [*lines, f"results: {self.table}"]
 
 
-def _by_code(counts: Mapping[str, int]) -> list[str]:
-    return [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
-
-
 def _causes(cases: tuple[Refused, ...]) -> list[str]:
     counts = Counter(x.detail for x in cases)
     return [f"  {n}: {detail}" for detail, n in sorted(counts.items())]
+
+
+def _by_code(counts: Mapping[str, int]) -> list[str]:
+    return [f"  {code} {n}: {Reason[code].text}" for code, n in sorted(counts.items())]
 
 
 def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult:

@@ -84,14 +84,14 @@ class Results:
             file.write(self._text([row], header=fresh))
         self._rows[item.name] = row
 
+    def change(self, item: Item, values: Mapping[str, str]) -> None:
+        """Keep a row anew, with other `values`."""
+        self.add(item, {**self._rows[item.name], **values})
+
     def corrections(self) -> Counter[str]:
         """How many of the volumes that have a row were corrected, by reason code."""
         codes = (row["corrections"].split("+") for row in self._rows.values())
         return Counter(code for of_one in codes for code in of_one if code)
-
-    def change(self, item: Item, values: Mapping[str, str]) -> None:
-        """Keep a row anew, with other `values`."""
-        self.add(item, {**self._rows[item.name], **values})
 
     def finish(self, not_predicted: Sequence[Refused]) -> None:
         """Write both tables in order."""

@@ -191,6 +191,8 @@ def rules(
             told.append(
                 f"medssl predict answers the second class from {threshold_told(thresholds)}."
             )
+        if config.task.name == "classification" and len(thresholds) > 1:
+            told.append("What the average of the folds' networks answers there was not tested.")
     if config.task.name == "segmentation":
         told += [
             "A class that neither mask of a case has is left out of dice, nsd and hd95_mm. Where "

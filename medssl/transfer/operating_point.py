@@ -20,10 +20,14 @@ from medssl.transfer.classification_metrics import (
     targets_and_logits,
 )
 
+SLACK = 1e-4
+"""How far a chosen threshold lies below the score that it was chosen for. The last bits of a logit
+depend on the batch and the machine; the case of that score is to be answered alike each time."""
+
 
 def chosen_threshold(predictions: pd.DataFrame) -> float | None:
     """The score of the validation part at which the sum of sensitivity and specificity is highest
-    there (Youden 1950, doi:10.1002/1097-0142(1950)3:1<32); of several the highest.
+    there (Youden 1950, doi:10.1002/1097-0142(1950)3:1<32), less `SLACK`; of several the highest.
 
     Rows of other parts have no say. None of frames of more than two classes, of other tasks, and
     where the validation part lacks a class.
@@ -40,7 +44,8 @@ def chosen_threshold(predictions: pd.DataFrame) -> float | None:
         return None
     scores = ranking_scores(logits)[:, 0]
     false, found, thresholds = roc_curve(y, scores, drop_intermediate=False)
-    return float(thresholds[1:][(found - false)[1:].argmax()])  # the first threshold is infinite
+    best = (found - false)[1:].argmax()  # the first threshold is infinite
+    return float(thresholds[1:][best]) - SLACK
 
 
 def with_operating_point(predictions: pd.DataFrame, threshold: float | None) -> pd.DataFrame:

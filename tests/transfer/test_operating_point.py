@@ -21,6 +21,7 @@ from medssl.transfer.finetune import finetune
 from medssl.transfer.intervals import patient_weights
 from medssl.transfer.metrics import metric_names, metric_value, weighted_metric
 from medssl.transfer.operating_point import (
+    SLACK,
     chosen_threshold,
     joint_threshold,
     threshold_told,
@@ -144,13 +145,16 @@ def test_new_scans_are_answered_at_the_threshold_that_was_reported(
     frame = pd.read_parquet(result.predictions)
     val, test = (frame[frame["split"] == part] for part in ("val", "test"))
     false, found, thresholds = roc_curve(val["y_true"], val["logit_1"] - val["logit_0"])
-    best = thresholds[(found - false).argmax()]
+    best = thresholds[(found - false).argmax()] - SLACK
     about = read_metadata(result.model)
     assert json.loads(about["temperature"]) != 1
     assert json.loads(about["threshold"]) == pytest.approx(best, rel=1e-12)
 
     classes = json.loads(about["classes"])
-    told = answers(result.run, ball_store, tmp_path / "out").loc[test["volume_uid"]]
+    told = answers(result.run, ball_store, tmp_path / "out")
+    decided = told["predicted"].loc[val["volume_uid"]].map(classes.index)
+    np.testing.assert_array_equal(decided, val["called"])
+    told = told.loc[test["volume_uid"]]
     counts = confusion_matrix(test["y_true"], told["predicted"].map(classes.index))
     np.testing.assert_array_equal(counts, confusion_matrix(test["y_true"], test["called"]))
     assert counts[1, 1] / counts[1].sum() == result.metrics["test/sensitivity"]
