@@ -26,7 +26,13 @@ def told(
     no_seg: int = 0,
 ) -> None:
     result = stage.PredictResult(
-        out, predicted, before, (REFUSED,), (FAILED,) * failed, (NO_SEG,) * no_seg
+        out,
+        predicted,
+        before,
+        (REFUSED,),
+        (FAILED,) * failed,
+        (NO_SEG,) * no_seg,
+        {"NAN_MASKED": 1},
     )
     monkeypatch.setattr(stage, "predict", lambda config, progress: result)
     predict(out / "run", out / "in", out)
@@ -38,6 +44,7 @@ def test_the_last_line_says_where_the_results_are(
     told(monkeypatch, tmp_path, predicted=2, before=3)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2 volumes predicted, 3 were done already"
+    assert any("NAN_MASKED 1: Voxels" in line for line in lines)
     assert any("NIFTI_TRUNCATED 1" in line for line in lines)
     assert lines[-1] == f"results: {tmp_path / 'predictions.csv'}"
 
