@@ -29,7 +29,7 @@ _FORBIDDEN = (
     "Not a medical device: no regulator has cleared it, and no study has tried it on patients.",
     "Not for diagnosis, triage or treatment, and not to replace a reader.",
     "Not for scans in other units, of other modalities or other parts of the body than those that "
-    "it learned from: it answers there too, and says nothing of it.",
+    "it learned from: it answers there too, and medssl predict tells of other units alone.",
     "Not for findings other than its classes: each scan gets one of these.",
 )
 _CALIBRATION = ("brier", "ece")
